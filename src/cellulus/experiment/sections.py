@@ -1,0 +1,179 @@
+"""The sections of an experiment file and their defaults: the one place that lists every setting.
+
+Knows nothing of TOML, and touches no disk: paths are checked where they are opened.
+Field docstrings are what `init`, the help and the error messages show.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
+
+from cellulus.methods import AnyMethod, ObjectCentric
+from cellulus.settings import Settings
+from cellulus.space import Length
+
+
+def _length(value: object) -> object:
+    return Length.parse(value) if isinstance(value, str | int | float) else value
+
+
+Diameter = Annotated[
+    Length | Literal["auto"],
+    BeforeValidator(lambda v: v if v == "auto" else _length(v)),
+    PlainSerializer(lambda v: v if v == "auto" else str(v) if v.unit == "um" else v.value),
+]
+
+
+class TrainImage(Settings):
+    """An image, or a glob of images, to learn from."""
+
+    image: str
+    """OME-Zarr image, TIFF or PNG, or a glob of them; relative to the experiment file."""
+
+
+class ApplyImage(Settings):
+    """An image, or a glob of images, in which to find objects."""
+
+    image: str
+    """OME-Zarr image, TIFF or PNG, or a glob of them; relative to the experiment file."""
+    truth: str | None = None
+    """Labels to score against, paired with the images in sorted order; only evaluate reads them."""
+
+
+class Data(Settings):
+    """What the images are."""
+
+    object_diameter: Diameter = "auto"
+    """Diameter of a typical object: "9.6 um", a number of voxels, or "auto" (estimated per image)."""
+    channels: tuple[int | str, ...] = ()
+    """Channels to use, by index or name; needed where an image has more than one."""
+    level: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    """Pyramid level to work on; "auto" takes the coarsest that still resolves the objects."""
+    voxel_size: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Voxel size (z,) y, x [um], for images that carry none or a wrong one."""
+    percentiles: tuple[float, float] = (1.0, 99.8)
+    """Intensities mapped to 0 and 1, as percentiles."""
+    normalise: Literal["image", "dataset"] = "image"
+    """Whether the percentiles are those of each image or of all training images together."""
+    train: tuple[TrainImage, ...] = ()
+    """Images to learn from; the images to apply to, where none are given."""
+    apply: tuple[ApplyImage, ...] = ()
+    """Images to find objects in."""
+
+    @field_validator("percentiles")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 100:
+            raise ValueError("expected two ascending percentages between 0 and 100")
+        return value
+
+
+class Network(Settings):
+    """The U-Net; two or three dimensions follow from the data."""
+
+    features: int = Field(default=24, ge=1)
+    """Feature maps of the first level."""
+    growth: int = Field(default=3, ge=1)
+    """Factor of feature maps from level to level."""
+    depth: int = Field(default=1, ge=0, le=4)
+    """How often the resolution is halved."""
+    head_features: int = Field(default=48, ge=1)
+    """Feature maps of the last layer before the output."""
+    object_voxels: float = Field(default=20.0, ge=4)
+    """Width of an object on the canonical grid, to which every image is resampled [voxel]."""
+
+
+class Train(Settings):
+    """How the network learns."""
+
+    steps: int = Field(default=2000, ge=1)
+    """Optimiser steps."""
+    batch_size: int = Field(default=8, ge=1)
+    """Crops per step."""
+    crop: Annotated[int, Field(ge=4)] | Literal["auto"] = "auto"
+    """Edge of a crop [canonical voxel]; "auto" is 128 in 2D and 48 in 3D."""
+    learning_rate: float = Field(default=4e-4, gt=0)
+    """Adam's step size; falls to zero along half a cosine."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled weight decay."""
+    elastic: float = Field(default=1.0, ge=0)
+    """Standard deviation of the elastic deformation [canonical voxel]; 0 turns it off."""
+    intensity: float = Field(default=0.1, ge=0, lt=1)
+    """Spread of the random gain, offset and gamma; 0 turns them off."""
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the training images kept aside for the validation loss (at least one of two)."""
+    validate_every: int = Field(default=100, ge=1)
+    """Steps between validations and checkpoints."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after this many validations without a better one; 0 never stops early."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network; "auto" is bf16 where the device is faster with it."""
+    workers: int = Field(default=1, ge=0)
+    """Threads that prepare crops ahead of the network."""
+
+
+class Predict(Settings):
+    """How the network is applied."""
+
+    tile: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
+    """Edge of a tile [canonical voxel]; bounds the memory. "auto" is 512 in 2D and 96 in 3D."""
+    batch_size: int = Field(default=4, ge=1)
+    """Noisy passes sent through the network together."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network; "auto" is bf16 where the device is faster with it."""
+
+
+class Segment(Settings):
+    """How predictions become labels; what depends on the method stands in `[method]`."""
+
+    block: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
+    """Edge of a block [voxel]; bounds the memory. "auto" is 2048 in 2D and 256 in 3D."""
+    min_size: float = Field(default=0.1, ge=0)
+    """Smallest object kept [volume of a ball of the object diameter]."""
+
+
+class Postprocess(Settings):
+    """What is done to each object after segmentation."""
+
+    kind: Literal["none", "cell", "intensity"] = "none"
+    """Nothing; "cell" grows, then shrinks; "intensity" is Otsu inside each object (nuclei)."""
+    grow: float = Field(default=0.15, ge=0)
+    """Distance that "cell" grows objects by [object diameter]."""
+    shrink: float = Field(default=0.3, ge=0)
+    """Distance that "cell" then shrinks them by [object diameter]."""
+    keep_largest: bool = False
+    """Keep only the largest connected piece of each object."""
+    fill_holes: bool = False
+    """Fill the holes of each object."""
+    min_size: float = Field(default=0.0, ge=0)
+    """Smallest object kept [volume of a ball of the object diameter]."""
+    max_size: float = Field(default=0.0, ge=0)
+    """Largest object kept, in the same unit; 0 keeps all."""
+    clear_border: bool = False
+    """Drop objects that touch the image border."""
+
+
+class Evaluate(Settings):
+    """How labels are scored."""
+
+    iou: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
+    """IoU thresholds; a match needs at least this much."""
+
+
+class Experiment(Settings):
+    """One experiment: data, method, and how each step goes."""
+
+    format: Literal[1] = 1
+    """Version of this file format."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random."""
+    data: Data = Data()
+    method: AnyMethod = ObjectCentric()
+    network: Network = Network()
+    train: Train = Train()
+    predict: Predict = Predict()
+    segment: Segment = Segment()
+    postprocess: Postprocess = Postprocess()
+    evaluate: Evaluate = Evaluate()

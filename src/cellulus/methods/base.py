@@ -1,0 +1,107 @@
+"""What a method is: what may be set, what is minimised, how predictions become labels.
+
+A method's settings class builds its two halves and imports torch only then. Adding a method is
+one folder with `settings.py`, `objective.py`, `decoding.py`, and one name in
+`cellulus.methods`. Knows nothing of files, blocks or training.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from cellulus.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a decoder sees: one region of one image, everything on the image's own grid.
+
+    Attributes
+    ----------
+    prediction
+        What the network said, ``(channels, *S)`` float32; lengths in canonical voxels.
+    image
+        Normalised intensities, ``(image channels, *S)`` float32.
+    spacing
+        Canonical voxels per voxel of this grid, per axis (the `zoom` of the scale).
+    origin
+        Index of the region's first voxel in the whole image [voxel]; makes the result
+        independent of how the image was cut.
+    """
+
+    prediction: NDArray[np.float32]
+    image: NDArray[np.float32]
+    spacing: tuple[float, ...]
+    origin: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Decoded objects of one region.
+
+    Attributes
+    ----------
+    labels
+        ``(*S)`` uint32; 0 is background, ``i`` belongs to ``anchors[i - 1]``.
+    anchors
+        ``(n, ndim)`` int64, ascending and unique. The same object has the same anchor in every
+        region that sees it whole: the anchor is its identity across blocks.
+    """
+
+    labels: NDArray[np.uint32]
+    anchors: NDArray[np.int64]
+
+
+class Objective(Protocol):
+    """What training minimises."""
+
+    def __call__(
+        self, output: torch.Tensor, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Return the terms of the loss, scalars by name; ``"loss"`` is their weighted sum.
+
+        Parameters
+        ----------
+        output
+            The network's answer, ``(B, channels, *S)``.
+        generator
+            Source of every random choice, on the CPU.
+        """
+
+
+class Decoder(Protocol):
+    """A local operator from predictions to labels."""
+
+    halo: float
+    """How far around a voxel the result there can depend on [canonical voxel]."""
+
+    def __call__(self, observation: Observation) -> Objects:
+        """Return the objects of a region; right wherever `halo` lies inside the region."""
+
+
+class MethodSettings(Settings):
+    """The settings of one method; every method's class is a subclass."""
+
+    needs: ClassVar[Literal["nothing", "points", "masks"]]
+    """What must be annotated to train."""
+    source: ClassVar[str]
+    """The paper."""
+
+    @abstractmethod
+    def channels(self, ndim: int) -> tuple[str, ...]:
+        """Return the names of what is predicted and stored, in order."""
+
+    @abstractmethod
+    def objective(self, ndim: int, object_voxels: float) -> Objective:
+        """Return what training minimises, for objects `object_voxels` wide in `ndim` dimensions."""
+
+    @abstractmethod
+    def decoder(self, ndim: int, object_voxels: float) -> Decoder:
+        """Return how predictions become labels, for objects `object_voxels` wide."""

@@ -1,0 +1,54 @@
+"""What may be set for object-centric embeddings. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from cellulus.methods.base import Decoder, MethodSettings, Objective
+
+
+
+class ObjectCentric(MethodSettings):
+    """Embeddings in which all voxels of an object meet at its centre; needs no labels."""
+
+    needs: ClassVar[Literal["nothing", "points", "masks"]] = "nothing"
+    source: ClassVar[str] = "Wolf et al., ICCV 2023, arXiv 2310.08501"
+
+    name: Literal["object_centric"] = "object_centric"
+    """Which method this is."""
+    radius: float = Field(default=0.5, gt=0, le=2)
+    """Voxels closer than this are compared: kappa of the paper [object diameter]."""
+    temperature: float = Field(default=10.0, gt=0)
+    """How far apart two embeddings may lie before the loss saturates: tau [canonical voxel^2]."""
+    regularisation: float = Field(default=1e-5, ge=0)
+    """Weight of the mean length of the offsets: lambda."""
+    pairs: int = Field(default=32, ge=1)
+    """Displacements drawn per step; each compares the whole crop with itself, moved."""
+    passes: int = Field(default=16, ge=2, multiple_of=2)
+    """Noisy passes per voxel, half of them with grey and half with white specks."""
+    noise: float = Field(default=0.01, gt=0, lt=1)
+    """Share of voxels replaced by noise in a pass."""
+    foreground: Literal["contrast", "uncertainty"] = "contrast"
+    """Per object by its contrast and certainty, or the published Otsu on the uncertainty."""
+    clustering: Literal["modes", "meanshift"] = "modes"
+    """Modes of the embedding density (local, linear time), or scikit-learn's MeanShift."""
+    bandwidth: float = Field(default=0.5, gt=0, le=2)
+    """Two modes closer than this are one object [object diameter]."""
+
+    def channels(self, ndim: int) -> tuple[str, ...]:
+        """Return the offsets, in axis order, and the uncertainty [canonical voxel]."""
+        return tuple(f"offset_{axis}" for axis in "zyx"[-ndim:]) + ("uncertainty",)
+
+    def objective(self, ndim: int, object_voxels: float) -> Objective:
+        """Return the pairwise loss of the paper, equation 3, in its dense form."""
+        from cellulus.methods.object_centric.objective import PairwiseObjective
+
+        return PairwiseObjective(self, ndim, object_voxels)
+
+    def decoder(self, ndim: int, object_voxels: float) -> Decoder:
+        """Return the clustering of embeddings to objects."""
+        from cellulus.methods.object_centric.decoding import EmbeddingDecoder
+
+        return EmbeddingDecoder(self, ndim, object_voxels)
