@@ -1,0 +1,126 @@
+"""One image of the report with all that is drawn of it, and which images are worth showing.
+
+Knows nothing of files, of pixels on a page or of HTML.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cellulus.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cellulus.space import VoxelSize
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image, or a part of one, with everything known about it on the same grid.
+
+    Attributes
+    ----------
+    name
+        The image's name.
+    image
+        Normalised intensities, ``(C, *S)``.
+    labels
+        Objects found, ``(*S)``; 0 is background.
+    voxel_size
+        Extent of a voxel of this grid, ``(z,) y, x``.
+    offsets
+        Predicted offsets, ``(ndim, *S)`` in axis order [canonical voxel], if any.
+    uncertainty
+        Of the offsets, ``(*S)`` [canonical voxel], if any.
+    truth
+        True objects, ``(*S)``, if known.
+    scores
+        Of this image by name (``{"f1": 0.83, "seg": 0.71}``), if known.
+    why
+        Why this image is shown (``"Lowest F1 of 50 images"``).
+    part
+        Which part of the image this is (``"y 0-1024 of 4096"``); empty for all of it.
+
+    Raises
+    ------
+    InputError
+        If the arrays do not lie on one grid.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    labels: NDArray[np.unsignedinteger[Any]]
+    voxel_size: VoxelSize
+    offsets: NDArray[np.floating[Any]] | None = None
+    uncertainty: NDArray[np.floating[Any]] | None = None
+    truth: NDArray[np.unsignedinteger[Any]] | None = None
+    scores: Mapping[str, float | None] | None = None
+    why: str = ""
+    part: str = ""
+
+    def __post_init__(self) -> None:
+        shape, ndim = self.labels.shape, self.voxel_size.ndim
+        expected = {
+            "labels": (self.labels.shape, ndim == len(shape) and min(shape) > 0),
+            "image": (self.image.shape, self.image.shape[1:] == shape and len(self.image) > 0),
+        }
+        if self.offsets is not None:
+            expected["offsets"] = (self.offsets.shape, self.offsets.shape == (ndim, *shape))
+        if self.uncertainty is not None:
+            expected["uncertainty"] = (self.uncertainty.shape, self.uncertainty.shape == shape)
+        if self.truth is not None:
+            expected["truth"] = (self.truth.shape, self.truth.shape == shape)
+        for what, (found, fits) in expected.items():
+            if not fits:
+                raise InputError(
+                    f"{what} of {self.name}",
+                    expected=f"the grid of the labels, {shape}, with {ndim} axes and no empty one",
+                    found=f"shape {found}",
+                )
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes, 2 or 3."""
+        return self.voxel_size.ndim
+
+
+def choose(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """Return which images to show, and why: worst, median and best, or by number of objects.
+
+    Parameters
+    ----------
+    rows
+        One per image, with ``f1`` where there is truth and ``n_pred``, the objects found.
+
+    Returns
+    -------
+    chosen
+        Up to three ``(index into rows, reason)``; fewer where there are fewer images. Images
+        are ordered by F1 if any has one, else by the number of objects; ties by position.
+    """
+    scored = [i for i, row in enumerate(rows) if _number(row.get("f1")) is not None]
+    if scored:
+        key, words, among = "f1", ("Lowest F1", "Median F1", "Highest F1"), scored
+    else:
+        key, words = "n_pred", ("Fewest objects", "Median number of objects", "Most objects")
+        among = list(range(len(rows)))
+    order = sorted(among, key=lambda i: (_number(rows[i].get(key)) or 0.0, i))
+    if len(order) < 2:
+        return [(i, "The only image" if not scored else "The only image with truth") for i in order]
+    places = dict(zip((0, (len(order) - 1) // 2, len(order) - 1), words, strict=True))
+    if len(order) == 2:
+        places = {0: words[0], 1: words[2]}
+    return [(order[at], f"{word} of {len(order)} images") for at, word in places.items()]
+
+
+def _number(value: object) -> float | None:
+    """Return a finite number, or None for anything else."""
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    return None

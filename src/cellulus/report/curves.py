@@ -1,0 +1,208 @@
+"""The two plots of the report, as inline SVG that takes its colours from the page.
+
+Drawn with matplotlib's objects alone, without its global figure state; the same records give
+the same bytes. Knows nothing of images.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cellulus.report.markup import Markup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+# Stand-ins that no plot would use by chance; the page's style sheet has the real colours.
+_INK, _FAINT, _FIRST, _SECOND, _THIRD = "#010203", "#020304", "#030405", "#040506", "#050607"
+_VARIABLES = {
+    _INK: "var(--muted)",
+    _FAINT: "var(--line)",
+    _FIRST: "var(--first)",
+    _SECOND: "var(--second)",
+    _THIRD: "var(--third)",
+}
+_CLEANING = (
+    (r"^.*?(?=<svg)", ""),  # prologue
+    (r"<metadata>.*?</metadata>", ""),
+    (r"<style.*?</style>", ""),  # would leak into the page
+    (r"xlink:href", "href"),
+    (r" font-family: [^;\"]*;", ""),
+    (r"\s*\n\s*", "\n"),
+)
+_POINTS = 600
+"""Most points of a curve; longer logs are averaged."""
+
+
+def loss_plot(records: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """Draw training and validation loss over steps.
+
+    Parameters
+    ----------
+    records
+        Lines of the training log with ``step`` and ``loss``, some with ``validation``.
+
+    Returns
+    -------
+    svg
+        None if there is nothing to draw.
+    """
+    train, validation = _series(records, "loss"), _series(records, "validation")
+    if len(train) + len(validation) == 0:
+        return None
+    figure, axes = _axes("Step", "Loss")
+    if len(train):
+        raw = _thin(train)
+        if len(raw) > 20:
+            axes.plot(*raw.T, color=_FIRST, linewidth=0.8, alpha=0.35)
+            raw = np.stack([raw[:, 0], _smooth(raw[:, 1])], 1)
+        axes.plot(*raw.T, color=_FIRST, linewidth=1.8)
+        _name(axes, raw, "training", _FIRST, above=True)
+    if len(validation):
+        shown = _thin(validation)
+        axes.plot(*shown.T, color=_SECOND, linewidth=1.6, marker="o", markersize=3)
+        _name(axes, shown, "validation", _SECOND, above=not len(train))
+        best = validation[np.argmin(validation[:, 1])]
+        axes.plot(*best, color=_SECOND, marker="o", markersize=8, fillstyle="none")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return _svg(figure, "loss", "Training and validation loss over the training steps")
+
+
+def score_plot(thresholds: Mapping[str, Mapping[str, Any]]) -> Markup | None:
+    """Draw F1, precision and recall over the IoU threshold; None for fewer than two thresholds."""
+    table = sorted((float(t), row) for t, row in thresholds.items())
+    if len(table) < 2:
+        return None
+    figure, axes = _axes("IoU threshold", "")
+    styles = (("recall", _THIRD, 1.2), ("precision", _SECOND, 1.2), ("f1", _FIRST, 2.0))
+    ends: list[tuple[float, str, str]] = []
+    for name, shade, width in styles:
+        points = np.array([(t, row[name]) for t, row in table if row.get(name) is not None])
+        if len(points):
+            axes.plot(*points.T, color=shade, linewidth=width, marker="o", markersize=3)
+            ends.append((float(points[-1, 1]), name, shade))
+    _name_ends(axes, table[-1][0], ends)
+    axes.set_ylim(0, 1.02)
+    axes.set_xticks([t for t, _ in table])
+    return _svg(figure, "scores", "F1, precision and recall over the IoU threshold")
+
+
+def best_validation(records: Sequence[Mapping[str, Any]]) -> tuple[int, float] | None:
+    """Return the step and the value of the lowest validation loss, if there is one."""
+    validation = _series(records, "validation")
+    if not len(validation):
+        return None
+    step, value = validation[np.argmin(validation[:, 1])]
+    return int(step), float(value)
+
+
+def _series(records: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
+    """Return ``(n, 2)`` of step and value; records that lack either are left out."""
+    pairs = [
+        (r["step"], r[key])
+        for r in records
+        if isinstance(r.get("step"), int | float)
+        and isinstance(r.get(key), int | float)
+        and math.isfinite(r[key])
+    ]
+    return np.array(pairs, np.float64).reshape(-1, 2)
+
+
+def _thin(series: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average runs of points so that at most `_POINTS` remain."""
+    run = -(-len(series) // _POINTS)
+    starts = np.arange(0, len(series), run)
+    sizes = np.diff([*starts, len(series)])
+    means: NDArray[np.float64] = np.add.reduceat(series, starts) / sizes[:, None]
+    return means
+
+
+def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the running mean over a twentieth of the curve, shorter at its ends."""
+    half = max(1, len(values) // 40)
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    low = np.maximum(np.arange(len(values)) - half, 0)
+    high = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    means: NDArray[np.float64] = (total[high] - total[low]) / (high - low)
+    return means
+
+
+def _axes(across: str, down: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 2.9))
+    FigureCanvasSVG(figure)
+    axes = figure.add_axes((0.085, 0.165, 0.80, 0.79))
+    axes.set_facecolor("none")
+    figure.patch.set_visible(False)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_FAINT)
+    axes.tick_params(colors=_INK, labelsize=9, length=0, pad=5)
+    axes.grid(axis="y", color=_FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(across, color=_INK, fontsize=9)
+    axes.set_ylabel(down, color=_INK, fontsize=9)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    return figure, axes
+
+
+def _name(
+    axes: Axes, series: NDArray[np.float64], text: str, shade: str, *, above: bool
+) -> None:
+    """Write a curve's name at its end, instead of a legend."""
+    x, y = series[-1]
+    axes.annotate(
+        text,
+        (float(x), float(y)),
+        xytext=(7, 5 if above else -5),
+        textcoords="offset points",
+        va="center",
+        color=shade,
+        fontsize=9,
+    )
+
+
+def _name_ends(axes: Axes, at: float, ends: list[tuple[float, str, str]]) -> None:
+    """Write the names of curves at their ends, moved apart where they would overlap."""
+    lowest = -1.0
+    for value, name, shade in sorted(ends):
+        lowest = max(value, lowest + 0.085)
+        text = "F1" if name == "f1" else name
+        axes.annotate(
+            text,
+            (at, lowest),
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            color=shade,
+            fontsize=9,
+        )
+
+
+def _svg(figure: Figure, key: str, alt: str) -> Markup:
+    """Return a figure as inline SVG: no dates, no references, ids of its own, page's colours."""
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": f"cellulus-{key}", "svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    text = stream.getvalue()
+    for pattern, replacement in _CLEANING:
+        text = re.sub(pattern, replacement, text, flags=re.DOTALL)
+    text = re.sub(r'( id="|url\(#| href="#)', rf"\g<1>{key}-", text)
+    for stand_in, variable in _VARIABLES.items():
+        text = text.replace(stand_in, variable)
+    view = re.search(r'viewBox="[^"]*"', text)
+    body = text[text.index(">") + 1 :]
+    label = html.escape(alt, quote=True)
+    return Markup(f'<svg {view.group() if view else ""} role="img" aria-label="{label}">{body}')

@@ -1,0 +1,137 @@
+"""One case as HTML: its pictures in a grid, with legends, a scale bar and its scores.
+
+Knows nothing of the rest of the page.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellulus.report import colour
+from cellulus.report.figures import Panel, Sheet, sheet
+from cellulus.report.markup import Markup, join, number, png, tag
+
+if TYPE_CHECKING:
+    from cellulus.report.case import Case
+    from cellulus.space import VoxelSize
+
+_SCORES = {"f1": "F1", "precision": "Precision", "recall": "Recall", "seg": "SEG"}
+
+
+def case_section(case: Case) -> Markup:
+    """Return everything about one case as an article."""
+    drawn = sheet(case)
+    figures = [_figure(case, drawn, panel, first=k == 0) for k, panel in enumerate(drawn.panels)]
+    columns = 2 if len(figures) in {2, 4} else 3
+    return tag(
+        "article",
+        tag(
+            "header",
+            tag("p", case.why, class_="why") if case.why else Markup(""),
+            tag("h3", case.name),
+            tag("p", _facts(case), class_="facts"),
+            _scores(case),
+        ),
+        tag("div", *figures, class_=f"panels of-{columns}"),
+        class_="case",
+    )
+
+
+def _facts(case: Case) -> str:
+    """Return size and sampling in words."""
+    shape = " × ".join(f"{n:,}" for n in case.labels.shape)
+    facts = [f"{shape} voxels" if case.ndim == 3 else f"{shape} pixels"]
+    values = " × ".join(f"{v:.4g}" for v in case.voxel_size.values)
+    if case.voxel_size.unit == "um":
+        facts.append(f"{values} µm each")
+    elif len(set(case.voxel_size.values)) > 1:
+        facts.append(f"sampled {values}")
+    if case.part:
+        facts.append(case.part)
+    if not case.labels.any():
+        facts.append("no object was found here")
+    return ", ".join(facts)
+
+
+def _scores(case: Case) -> Markup:
+    known = case.scores or {}
+    items = [
+        join(tag("dt", _SCORES.get(name, name)), tag("dd", number(value)))
+        for name, value in known.items()
+        if not isinstance(value, dict)
+    ]
+    return tag("dl", *(tag("div", item) for item in items), class_="chips") if items else Markup("")
+
+
+def _figure(case: Case, drawn: Sheet, panel: Panel, *, first: bool) -> Markup:
+    """Return one panel: its cuts side by side at one physical scale, and what they mean."""
+    images = []
+    for cut, picture in zip(drawn.cuts, panel.pictures, strict=True):
+        alt = ", ".join(s for s in (f"{panel.title} of {case.name}", cut.name()) if s)
+        rows, columns = picture.shape[:2]
+        image = tag("img", src=png(picture), alt=alt, width=columns, height=rows)
+        bar = Markup("")
+        if first and not images:
+            bar = _scale_bar(case.voxel_size, cut.key[cut.across], cut.across)
+        images.append(tag("div", image, bar, class_="cut"))
+    style = None
+    if len(drawn.cuts) == 3:
+        (down, across), (_, depth), _ = (cut.size for cut in drawn.cuts)
+        style = f"grid-template-columns:{across}fr {depth}fr"
+        names = (tag("span", cut.name()) for cut in drawn.cuts)
+        images.append(tag("div", *names, class_="corner"))
+    return tag(
+        "figure",
+        tag("div", *images, class_="cuts", style=style),
+        tag(
+            "figcaption",
+            tag("div", tag("b", panel.title), " ", tag("span", panel.note)),
+            _legend(panel),
+        ),
+    )
+
+
+def _legend(panel: Panel) -> Markup:
+    low, high = panel.span
+    if panel.legend == "wheel":
+        wheel = tag("img", src=png(colour.wheel_legend()), alt=_WHEEL, width=48, height=48)
+        text = f"Hue: direction. Rim: {_short(high)} canonical voxels or more."
+        return tag("div", wheel, tag("span", text), class_="legend wheel")
+    if panel.legend == "ramp":
+        strip = colour.ramp(np.linspace(0, 1, 128)[None, :])
+        alt = f"Colour bar from {_short(low)} (dark) to {_short(high)} (bright)"
+        bar = tag("img", src=png(strip), alt=alt, width=128, height=8)
+        ends = (tag("span", _short(low)), bar, tag("span", f"{_short(high)} canonical voxels"))
+        return tag("div", *ends, class_="legend ramp")
+    if panel.legend == "agreement":
+        keys = (("matched", "matched"), ("missed", "missed (truth)"), ("false", "false"))
+        marks = [tag("span", tag("i", class_=c), words) for c, words in keys]
+        return tag("div", *marks, class_="legend keys")
+    return Markup("")
+
+
+_WHEEL = "Colour wheel: an offset has the colour found in its direction from the centre"
+
+
+def _scale_bar(voxel_size: VoxelSize, shown: slice, axis: int) -> Markup:
+    """Return a bar of a round length, about a quarter of the picture's width."""
+    if voxel_size.unit != "um":
+        return Markup("")
+    width = (shown.stop - shown.start) * voxel_size.values[axis]
+    length = round_length(width / 4)
+    share = f"width:{100 * length / width:.3f}%"
+    return tag("span", tag("span", f"{length:g} µm"), class_="bar", style=share)
+
+
+def round_length(about: float) -> float:
+    """Return the largest 1, 2 or 5 times a power of ten that is not above `about`."""
+    power = 10.0 ** math.floor(math.log10(about))
+    step = max(s for s in (1, 2, 5) if s * power <= about * (1 + 1e-9))
+    return float(f"{step * power:.6g}")
+
+
+def _short(value: float) -> str:
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
