@@ -1,0 +1,274 @@
+"""What can be done to labels, object by object, in any dimension.
+
+Pure functions from integer labels to uint32 labels: 0 is background, ids are kept (only `relabel`
+changes them), an object may lie in several pieces. Pieces hang together across corners, holes and
+background only across faces. An axis of extent 1 is no dimension: one plane of a volume is treated
+as the image it is. The edge of the image is no edge of an object. Distances are between voxel
+centres, in the unit of `spacing`, the extent of a voxel per axis. Knows nothing of settings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import label as label_pieces
+
+from cellulus.errors import InputError
+from cellulus.ops.thresholds import otsu_by_group
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellulus.space import Region
+
+Labels = NDArray[np.uint32]
+
+# Rounding must not decide whether a voxel at exactly the distance belongs.
+_TOLERANCE = 1e-9
+
+
+def relabel(labels: NDArray[Any]) -> Labels:
+    """Renumber the objects 1, 2, ... in the order of their ids.
+
+    Raises
+    ------
+    InputError
+        If the array holds no ids: floats, negative numbers.
+    """
+    return _numbered(labels)[1]
+
+
+def grow(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> Labels:
+    """Give background within `distance` of an object to the nearest; ties go to the smaller id.
+
+    The result at a voxel depends on nothing farther away, so blocks with a halo of `distance`
+    give the result of the whole.
+    """
+    _check_spacing(labels, spacing)
+    known, dense = _numbered(labels)
+    ids = known[dense]
+    squared = np.where(ids > 0, 0.0, np.inf)
+    limit = distance**2 * (1 + _TOLERANCE)
+    for axis, step in enumerate(spacing):
+        reach = min(int(distance / step + _TOLERANCE), labels.shape[axis] - 1)
+        if reach > 0:
+            ids = np.ascontiguousarray(np.moveaxis(ids, axis, -1))
+            squared = np.ascontiguousarray(np.moveaxis(squared, axis, -1))
+            lines = (-1, labels.shape[axis])
+            near, least = _spread(ids.reshape(lines), squared.reshape(lines), reach, step, limit)
+            ids = np.moveaxis(near.reshape(ids.shape), -1, axis)
+            squared = np.moveaxis(least.reshape(squared.shape), -1, axis)
+    return np.ascontiguousarray(ids)
+
+
+def shrink(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> Labels:
+    """Take from each object what lies within `distance` of its outside, neighbours included."""
+    _check_spacing(labels, spacing)
+    ids, dense = _numbered(labels)
+    result = ids[dense]
+    pieces = _pieces(dense)
+    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+        wider = _widened(box, labels.shape)
+        piece = pieces[wider] == number
+        result[wider][piece & ~_deep(piece, distance, spacing)] = 0
+    return result
+
+
+def shrink_foreground(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> Labels:
+    """Take from the objects what lies within `distance` of the background.
+
+    Touching objects keep their common border. `grow`, then this by as much, is a closing.
+    """
+    _check_spacing(labels, spacing)
+    ids, dense = _numbered(labels)
+    return np.where(_deep(dense > 0, distance, spacing), ids[dense], np.uint32(0))
+
+
+def keep_largest(labels: NDArray[Any]) -> Labels:
+    """Keep the largest piece of each object; of equal ones, the first in C order."""
+    ids, dense = _numbered(labels)
+    pieces = _pieces(dense)
+    sizes = np.bincount(pieces.ravel())
+    # Of equal indices the last assignment stays: backwards, that of the first voxel.
+    start, backwards = np.zeros(sizes.size, np.intp), pieces.ravel()[::-1]
+    start[backwards] = np.arange(pieces.size)[::-1]
+    owner = dense.ravel()[start]
+    owner[0] = 0
+    order = np.lexsort((start, -sizes, owner))
+    first = order[np.unique(owner[order], return_index=True)[1]]
+    kept = np.zeros(sizes.size, np.uint32)
+    kept[first] = ids[owner[first]]
+    return kept[pieces]
+
+
+def fill_holes(labels: NDArray[Any]) -> Labels:
+    """Give background that an object encloses to it: holes in an image, cavities in a volume.
+
+    Other objects are never overwritten. Where one encloses another, the inner fills its own holes
+    and the outer the space between.
+    """
+    ids, dense = _numbered(labels)
+    flat = _without_thin_axes(dense)
+    inside = _enclosed(flat == 0)
+    if inside.any():
+        pieces = _pieces(flat)
+        boxes = list(enumerate(ndimage.find_objects(pieces), start=1))
+        for number, box in sorted(boxes, key=lambda item: _extent(item[1])):
+            if inside[box].any():
+                piece = pieces[box] == number
+                holes = ndimage.binary_fill_holes(piece) & inside[box]
+                flat[box][holes] = flat[box][piece][0]
+                inside[box][holes] = False
+    return ids[flat.reshape(labels.shape)]
+
+
+def keep_sizes(labels: NDArray[Any], smallest: float, largest: float = np.inf) -> Labels:
+    """Keep objects of `smallest` to `largest` voxels, both inclusive, pieces counted together."""
+    ids, dense = _numbered(labels)
+    sizes = np.bincount(dense.ravel(), minlength=ids.size)
+    return np.where((sizes >= smallest) & (sizes <= largest), ids, np.uint32(0))[dense]
+
+
+def clear_border(labels: NDArray[Any]) -> Labels:
+    """Drop the objects that touch the edge of the image."""
+    ids, dense = _numbered(labels)
+    ids = ids.copy()
+    ids[_at_border(_without_thin_axes(dense))] = 0
+    return ids[dense]
+
+
+def brighter_part(labels: NDArray[Any], image: NDArray[Any]) -> Labels:
+    """Keep of each object what is brighter than Otsu's threshold inside it.
+
+    An object of one intensity stays whole. Not idempotent: what is left can be split again.
+
+    Parameters
+    ----------
+    image
+        Intensities, of the shape of the labels.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, or intensities inside objects are not finite.
+    """
+    if image.shape != labels.shape:
+        raise InputError(
+            "image",
+            expected=f"the shape of the labels, {labels.shape}",
+            found=f"shape {image.shape}",
+        )
+    ids, dense = _numbered(labels)
+    where = np.flatnonzero(dense)
+    groups, values = dense.ravel()[where], image.ravel()[where]
+    bright = values > otsu_by_group(values, groups, ids.size)[groups]
+    result = np.zeros(labels.shape, np.uint32)
+    result.ravel()[where[bright]] = ids[groups[bright]]
+    return result
+
+
+def _numbered(labels: NDArray[Any]) -> tuple[Labels, Labels]:
+    """Return the ids, ascending from 0 for background, and for each voxel its place among them.
+
+    Sorts the ids of runs, not of voxels: linear in the voxels for anything like an image.
+    """
+    if labels.dtype.kind not in "iub":
+        raise InputError(
+            "labels", expected="integer ids, 0 for background", found=f"an array of {labels.dtype}"
+        )
+    flat = labels.ravel()
+    starts = np.flatnonzero(
+        np.concatenate([np.ones(min(1, flat.size), bool), flat[1:] != flat[:-1]])
+    )
+    ids, place = np.unique(flat[starts], return_inverse=True)
+    if ids.size and (ids[0] < 0 or ids[-1] >= 2**32):
+        raise InputError(
+            "labels",
+            expected=f"ids from 0 to {2**32 - 1}",
+            found=f"ids from {ids[0]} to {ids[-1]}",
+        )
+    if ids.size == 0 or ids[0] != 0:
+        ids, place = np.concatenate([[0], ids]), place + 1
+    lengths = np.diff(starts, append=flat.size)
+    dense = np.repeat(place.astype(np.uint32), lengths).reshape(labels.shape)
+    return ids.astype(np.uint32), dense
+
+
+def _pieces(dense: Labels) -> NDArray[np.intp]:
+    """Return the connected pieces of all objects, numbered from 1."""
+    pieces: NDArray[np.intp]
+    pieces = label_pieces(dense, connectivity=dense.ndim)  # type: ignore[no-untyped-call]
+    return pieces
+
+
+def _deep(mask: NDArray[np.bool_], distance: float, spacing: Sequence[float]) -> NDArray[np.bool_]:
+    """Return the part of a mask farther than `distance` from its outside."""
+    if mask.all():
+        return mask
+    depth = ndimage.distance_transform_edt(mask, sampling=tuple(spacing))
+    return np.asarray(depth > distance * (1 + _TOLERANCE))
+
+
+def _enclosed(background: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the background from which no path of faces leads out of the image."""
+    regions = ndimage.label(background)[0]
+    closed = np.ones(int(regions.max(initial=0)) + 1, bool)
+    closed[0] = False
+    closed[_at_border(regions)] = False
+    inside: NDArray[np.bool_] = closed[regions]
+    return inside
+
+
+def _at_border(regions: NDArray[Any]) -> NDArray[Any]:
+    faces = [np.take(regions, [0, -1], axis).ravel() for axis in range(regions.ndim)]
+    return np.unique(np.concatenate(faces)) if regions.size else regions.ravel()
+
+
+def _without_thin_axes(array: Labels) -> Labels:
+    return np.atleast_1d(array.squeeze())
+
+
+def _extent(box: Region) -> int:
+    return int(np.prod([part.stop - part.start for part in box]))
+
+
+def _widened(box: Region, shape: tuple[int, ...]) -> Region:
+    """Return a box with one voxel more on each side: all that can be nearest to its inside."""
+    return tuple(
+        slice(max(part.start - 1, 0), min(part.stop + 1, n))
+        for part, n in zip(box, shape, strict=True)
+    )
+
+
+def _check_spacing(labels: NDArray[Any], spacing: Sequence[float]) -> None:
+    if len(spacing) != labels.ndim or not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise InputError(
+            "spacing",
+            expected=f"{labels.ndim} positive extents, one per axis",
+            found=str(tuple(spacing)),
+        )
+
+
+@njit(cache=True, nogil=True)
+def _spread(
+    ids: Labels, squared: NDArray[np.float64], reach: int, step: float, limit: float
+) -> tuple[Labels, NDArray[np.float64]]:
+    """Spread the least (squared distance, id) along lines: one axis of a separable search."""
+    nearest, least = ids.copy(), squared.copy()
+    for line in range(ids.shape[0]):
+        for source in range(ids.shape[1]):
+            if squared[line, source] > limit:
+                continue
+            first, last = max(source - reach, 0), min(source + reach, ids.shape[1] - 1)
+            for target in range(first, last + 1):
+                far = squared[line, source] + (step * (target - source)) ** 2
+                closer = far < least[line, target] or (
+                    far == least[line, target] and ids[line, source] < nearest[line, target]
+                )
+                if far <= limit and closer:
+                    nearest[line, target], least[line, target] = ids[line, source], far
+    return nearest, least
