@@ -1,1 +1,1 @@
-"""Experiment files: what may be set (`sections`), reading them (`load`), writing them (`render`)."""
+"""Experiment files: what may be set, reading them with every fault, writing them commented."""

@@ -8,21 +8,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
 from cellulus.methods import AnyMethod, ObjectCentric
 from cellulus.settings import Settings
 from cellulus.space import Length
 
 
-def _length(value: object) -> object:
-    return Length.parse(value) if isinstance(value, str | int | float) else value
+def _read_diameter(value: object) -> object:
+    if value == "auto" or isinstance(value, Length):
+        return value
+    return Length.parse(value if isinstance(value, str | int | float) else repr(value))
+
+
+def _write_diameter(value: Length | str) -> str | float:
+    """Return what reads back as exactly the same diameter."""
+    if isinstance(value, str):
+        return value
+    return f"{value.value!r} um" if value.unit == "um" else value.value
 
 
 Diameter = Annotated[
     Length | Literal["auto"],
-    BeforeValidator(lambda v: v if v == "auto" else _length(v)),
-    PlainSerializer(lambda v: v if v == "auto" else str(v) if v.unit == "um" else v.value),
+    BeforeValidator(_read_diameter),
+    PlainSerializer(_write_diameter),
 ]
 
 
@@ -46,7 +55,7 @@ class Data(Settings):
     """What the images are."""
 
     object_diameter: Diameter = "auto"
-    """Diameter of a typical object: "9.6 um", a number of voxels, or "auto" (estimated per image)."""
+    """Diameter of a typical object: "9.6 um", a number of voxels, or "auto" (per image)."""
     channels: tuple[int | str, ...] = ()
     """Channels to use, by index or name; needed where an image has more than one."""
     level: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
@@ -66,7 +75,14 @@ class Data(Settings):
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 <= value[0] < value[1] <= 100:
-            raise ValueError("expected two ascending percentages between 0 and 100")
+            raise ValueError("two ascending percentages between 0 and 100")
+        return value
+
+    @field_validator("voxel_size")
+    @classmethod
+    def _per_axis(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) not in {0, 2, 3}:
+            raise ValueError("two extents (y, x) or three (z, y, x)")
         return value
 
 
@@ -158,7 +174,9 @@ class Postprocess(Settings):
 class Evaluate(Settings):
     """How labels are scored."""
 
-    iou: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
+    iou: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (
+        0.5, 0.6, 0.7, 0.75, 0.8, 0.9,
+    )  # fmt: skip
     """IoU thresholds; a match needs at least this much."""
 
 

@@ -1,0 +1,146 @@
+"""Every option and argument of the command line, spelled once.
+
+Knows their names and help, and nothing of what is done with them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cellulus.cli import console
+
+COMMON = "Common options"
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        raise typer.BadParameter(f"expected auto, cpu, cuda, cuda:N or mps, found '{value}'")
+    return value
+
+
+def _verbose(value: bool) -> bool:
+    if value:
+        console.set_verbosity(1)
+    return value
+
+
+def _quiet(value: bool) -> bool:
+    if value:
+        console.set_verbosity(-1)
+    return value
+
+
+ExperimentOrImages = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="EXPERIMENT|IMAGE",
+        help="An experiment (.toml), a run folder, or images: OME-Zarr, TIFF, PNG, globs of them.",
+        show_default=False,
+    ),
+]
+ExperimentOrPredictions = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="EXPERIMENT|PREDICTION",
+        help="An experiment (.toml), a run folder, or predictions inside one.",
+        show_default=False,
+    ),
+]
+ExperimentOrLabels = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="EXPERIMENT|LABELS",
+        help="An experiment (.toml), a run folder, or labels.",
+        show_default=False,
+    ),
+]
+ExperimentOrPair = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="EXPERIMENT|LABELS TRUTH",
+        help="An experiment (.toml) or a run folder; or labels and the truth.",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE", help="OME-Zarr, TIFF or PNG, or globs of them.", show_default=False
+    ),
+]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE",
+        help="TIFF, PNG, .npz, or folders: of images, images and masks, or tracking challenges.",
+        show_default=False,
+    ),
+]
+Experiment = Annotated[
+    str, typer.Argument(metavar="EXPERIMENT", help="An experiment (.toml).", show_default=False)
+]
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FOLDER", help="Run folder; runs/NAME if none is given.",
+        show_default=False,
+    ),
+]  # fmt: skip
+OutputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Experiment to write; NAME.toml if none is given.",
+        show_default=False,
+    ),
+]  # fmt: skip
+OutputFolder = Annotated[
+    Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write OME-Zarr images.")
+]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        "-m", "--model", metavar="RUN", help="Run folder, or model file, to predict with.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Device = Annotated[
+    str,
+    typer.Option(
+        "-d", "--device", metavar="DEVICE", callback=_device, help="auto, cpu, cuda, cuda:N or mps."
+    ),
+]
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="SECTION.KEY=VALUE", help="Change any setting; may be repeated.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, metavar="N", help="Change the seed.", show_default=False),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+Ngff = Annotated[str, typer.Option("--ngff", metavar="0.4|0.5", help="Version of OME-Zarr.")]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "-v", "--verbose", callback=_verbose, is_eager=True, rich_help_panel=COMMON,
+        help="Say more; show where a failure happened.",
+    ),
+]  # fmt: skip
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", callback=_quiet, is_eager=True, rich_help_panel=COMMON,
+        help="Say nothing but results and errors.",
+    ),
+]  # fmt: skip

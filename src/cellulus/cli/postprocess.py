@@ -1,0 +1,33 @@
+"""``cellulus postprocess``: labels to labels."""
+
+from __future__ import annotations
+
+from cellulus.cli import console, options
+
+
+def postprocess(
+    target: options.ExperimentOrLabels,
+    output: options.Output = None,
+    changes: options.Set = [],  # noqa: B006 - typer copies it
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Improve labels object by object; prints where the new labels are."""
+    from cellulus.cli import jobs, plans
+
+    job, named = jobs.job_of_results(target, output=output, changes=changes, step="postprocess")
+    if dry_run:
+        plans.show(job.experiment)
+        return
+    run = job.start(resume=resume, overwrite=overwrite)
+    from cellulus.pipeline.postprocess import postprocess
+
+    with console.working(run.folder) as progress:
+        labels = postprocess(
+            job.experiment, run, labels=named or None,
+            resume=resume, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+    console.result(*labels)

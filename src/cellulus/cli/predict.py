@@ -1,0 +1,38 @@
+"""``cellulus predict``: images and a model to embeddings."""
+
+from __future__ import annotations
+
+from cellulus.cli import console, options
+
+
+def predict(
+    target: options.ExperimentOrImages,
+    model: options.Model = None,
+    output: options.Output = None,
+    device: options.Device = "auto",
+    changes: options.Set = [],  # noqa: B006 - typer copies it
+    seed: options.Seed = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Apply a model to images; prints where the predictions are."""
+    from cellulus.cli import jobs, plans
+
+    job, file = jobs.job_of_prediction(
+        target, model=model, output=output, changes=jobs.overrides(changes, seed)
+    )
+    if dry_run:
+        plans.show(job.experiment)
+        return
+    run = job.start(resume=resume, overwrite=overwrite)
+    from cellulus.pipeline.predict import predict
+
+    with console.working(run.folder) as progress:
+        predictions = predict(
+            job.experiment, run, model=file,
+            device=device, resume=resume, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+    console.result(*predictions)

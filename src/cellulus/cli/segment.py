@@ -1,0 +1,33 @@
+"""``cellulus segment``: embeddings to labels."""
+
+from __future__ import annotations
+
+from cellulus.cli import console, options
+
+
+def segment(
+    target: options.ExperimentOrPredictions,
+    output: options.Output = None,
+    changes: options.Set = [],  # noqa: B006 - typer copies it
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Group the voxels of predictions into objects; prints where the labels are."""
+    from cellulus.cli import jobs, plans
+
+    job, named = jobs.job_of_results(target, output=output, changes=changes, step="segment")
+    if dry_run:
+        plans.show(job.experiment)
+        return
+    run = job.start(resume=resume, overwrite=overwrite)
+    from cellulus.pipeline.segment import segment
+
+    with console.working(run.folder) as progress:
+        labels = segment(
+            job.experiment, run, predictions=named or None,
+            resume=resume, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+    console.result(*labels)

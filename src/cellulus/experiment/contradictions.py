@@ -1,0 +1,53 @@
+"""What single settings cannot know: which of them do not go together.
+
+Runs once every setting is valid by itself, before a minute is spent on the data. Knows the
+experiment alone; what only the data can tell is found out when they are opened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cellulus.experiment.faults import Finding
+from cellulus.nn import shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellulus.experiment.sections import Experiment
+
+
+def contradictions(experiment: Experiment) -> Iterator[Finding]:
+    """Return every pair of settings that do not go together."""
+    yield from _data(experiment)
+    yield from _sizes(experiment)
+    yield from _postprocess(experiment)
+
+
+def _data(experiment: Experiment) -> Iterator[Finding]:
+    data = experiment.data
+    if not data.train and not data.apply:
+        yield Finding(("data",), "an image, in [[data.train]] or [[data.apply]]", "no image at all")
+
+
+def _sizes(experiment: Experiment) -> Iterator[Finding]:
+    depth = experiment.network.depth
+    need = shapes.view(depth)
+    sizes = {("train", "crop"): experiment.train.crop, ("predict", "tile"): experiment.predict.tile}
+    for key, size in sizes.items():
+        if size != "auto" and size < need:
+            yield Finding(
+                key,
+                f'at least {need}, the view of a network of depth {depth}, or "auto"',
+                str(size),
+            )
+
+
+def _postprocess(experiment: Experiment) -> Iterator[Finding]:
+    smallest, largest = experiment.postprocess.min_size, experiment.postprocess.max_size
+    if largest and largest < smallest:
+        yield Finding(
+            ("postprocess", "max_size"),
+            f"at least postprocess.min_size, {smallest:g}, or 0 for no limit",
+            f"{largest:g}",
+        )

@@ -1,0 +1,250 @@
+"""Looking at images, and proposing the experiment to run on them.
+
+Everything is read off the data: axes, voxel size, channels, how wide the objects are. What
+cannot be told is left to the defaults, and said. Trains nothing and imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellulus.data import readers
+from cellulus.data.readers.base import stem
+from cellulus.errors import InputError
+from cellulus.experiment.load import absolute
+from cellulus.experiment.render import render
+from cellulus.experiment.sections import ApplyImage, Data, Experiment
+from cellulus.ops.diameter import estimate_diameter
+from cellulus.space import Length, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellulus.data.readers.base import Image
+    from cellulus.data.volume import Volume
+    from cellulus.experiment.positions import Key
+
+LOOKED_AT = 8
+"""Images whose objects are measured, spread evenly over all."""
+LOOKED_AT_VOXELS = 1_000_000
+"""Size of the part of an image, around its middle, that is measured [voxel]."""
+SPREAD = 1.5
+"""Images whose diameters differ by more than this factor get one each."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one image.
+
+    Attributes
+    ----------
+    name
+        Of the image.
+    diameter
+        Of a typical object, in `unit`; 0 if nothing stood out.
+    unit
+        ``"um"``, or ``"voxel"`` of the finest axis where the voxel size is unknown.
+    """
+
+    name: str
+    diameter: float
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An experiment for images that were looked at.
+
+    Attributes
+    ----------
+    experiment
+        Checked, with absolute paths.
+    text
+        The same, as commented TOML.
+    summary
+        What was seen, one line each.
+    """
+
+    experiment: Experiment
+    text: str
+    summary: tuple[str, ...]
+
+
+def init(images: Sequence[str], *, base: Path | None = None) -> Proposal:
+    """Look at images and propose an experiment.
+
+    Parameters
+    ----------
+    images
+        Paths, globs, URLs, or folders of images.
+    base
+        The folder that the text will lie in; paths are written relative to it.
+
+    Returns
+    -------
+    proposal
+        To apply to all of the images, which are also what is learnt from.
+
+    Raises
+    ------
+    MissingError, InputError, StorageError
+        If there are no images, or one cannot be read.
+    InputError
+        If some are flat and some are volumes.
+    """
+    patterns = [pattern for image in images for pattern in _patterns(image)]
+    opened = [readers.open_image(path) for pattern in patterns for path in readers.expand(pattern)]
+    _check_alike(opened)
+    channels, channel_note = _channels(opened)
+    seen = [_look(image, channels) for image in _spread(opened)]
+    diameter, diameter_note = _diameter(seen)
+    summary = (*_describe(opened), channel_note, f"object diameter: {diameter_note}")
+    data = Data(
+        object_diameter=diameter,
+        channels=channels,
+        apply=tuple(ApplyImage(image=absolute(path, Path())) for path in _shortened(patterns)),
+    )
+    experiment = Experiment(data=data)
+    notes: dict[Key, str] = {("data", "object_diameter"): f"Here {diameter_note}."}
+    if channels:
+        notes["data", "channels"] = f"Here {channel_note}."
+    lines = tuple(line for line in summary if line)
+    header = "\n".join(["What cellulus init saw:", *lines])
+    text = render(experiment, short=True, base=base, header=header, notes=notes)
+    return Proposal(experiment, text, lines)
+
+
+def name_of(images: Sequence[str]) -> str:
+    """Return a name for a run on these images: the image's own, or that of their folder."""
+    first = Path(images[0])
+    if len(images) == 1 and not any(mark in images[0] for mark in "*?["):
+        return stem(images[0])
+    return first.absolute().parent.name or "images"
+
+
+def _patterns(image: str) -> list[str]:
+    """Return what is to be expanded: for a folder of images, a glob per type of file."""
+    path = Path(image)
+    if "://" in image or not path.is_dir() or readers.accepts(image):
+        return [image]
+    inside = [entry for entry in sorted(path.iterdir()) if readers.accepts(entry)]
+    if not inside:
+        raise InputError(
+            image, expected="an image, or a folder of images", found="a folder without any"
+        )
+    return [str(path / f"*{suffix}") for suffix in dict.fromkeys(e.suffix for e in inside)]
+
+
+def _shortened(patterns: list[str]) -> list[str]:
+    """Return one glob instead of many paths, if it means exactly the same images."""
+    if len(patterns) < 2 or any("://" in pattern for pattern in patterns):
+        return patterns
+    globs = {str(Path(pattern).parent / f"*{Path(pattern).suffix}") for pattern in patterns}
+    if len(globs) == 1 and sorted(readers.expand(glob := globs.pop())) == sorted(patterns):
+        return [glob]
+    return patterns
+
+
+def _spread(images: list[Image]) -> list[Image]:
+    at = np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(int))
+    return [images[index] for index in at]
+
+
+def _check_alike(images: list[Image]) -> None:
+    of = {len(image.space): image.path for image in images}
+    if len(of) > 1:
+        raise InputError(
+            "images",
+            expected="images of one kind, all flat or all volumes",
+            found=f"{of[2]} with 2 axes and {of[3]} with 3",
+            remedy="make an experiment for each kind",
+        )
+
+
+def _channels(images: list[Image]) -> tuple[tuple[int, ...], str]:
+    """Return the channel to use, and why, if there is a choice."""
+    several = [image for image in images if image.extent("c") > 1]
+    if not several:
+        return (), ""
+    first = several[0]
+    names = ", ".join(first.channel_names) or "without names"
+    return (0,), (
+        f"channel 0 of {first.extent('c')} ({names}) was taken, unseen: change data.channels "
+        "if the objects are in another"
+    )
+
+
+def measure(volume: Volume) -> float:
+    """Return the diameter of a typical object in the middle of an image.
+
+    Returns
+    -------
+    diameter
+        [um], or [voxel] of the finest axis where the voxel size is unknown; 0 if nothing stands
+        out.
+
+    Raises
+    ------
+    InputError
+        If the image holds NaN or infinite intensities there.
+    """
+    edge = round(LOOKED_AT_VOXELS ** (1 / volume.ndim))
+    starts = [max(0, (n - edge) // 2) for n in volume.shape]
+    region = tuple(slice(a, min(a + edge, n)) for a, n in zip(starts, volume.shape, strict=True))
+    part = volume.read(region)[0]
+    if not np.isfinite(part).all():
+        raise InputError(
+            volume.path or volume.name,
+            expected="finite intensities",
+            found="NaN or infinite ones",
+            remedy="replace them (for example by 0) before conversion",
+        )
+    size = volume.voxel_size
+    return estimate_diameter(part, size.values) / (1.0 if size.unit == "um" else min(size.values))
+
+
+def _look(image: Image, channels: tuple[int, ...]) -> Seen:
+    volume = image.volumes(channels, 0, ())[0]
+    return Seen(volume.name, measure(volume), volume.voxel_size.unit)
+
+
+def _diameter(seen: list[Seen]) -> tuple[Length | str, str]:
+    """Return the diameter to write, and what was measured, in words."""
+    found = [s for s in seen if s.diameter > 0]
+    if not found:
+        return "auto", "unknown, nothing stands out; measured again image by image"
+    if len({s.unit for s in found}) > 1:
+        return "auto", "measured image by image, because only some have a voxel size"
+    unit = found[0].unit
+    values = [s.diameter for s in found]
+    low, high = min(values), max(values)
+    word = "um" if unit == "um" else "voxels"
+    if high > SPREAD * low:
+        return "auto", f"{low:.3g} to {high:.3g} {word}, so it is measured image by image"
+    middle = float(f"{float(np.median(values)):.3g}")
+    return Length(middle, unit), f"about {middle:g} {word}, as measured on {len(found)} image(s)"
+
+
+def _describe(images: list[Image]) -> list[str]:
+    """Return what the images are, alike ones on one line."""
+    kinds = Counter(
+        (image.axes, image.levels[0].array.shape, str(image.levels[0].array.dtype),
+         image.levels[0].voxel_size)
+        for image in images
+    )  # fmt: skip
+    lines = []
+    for (axes, shape, dtype, size), count in kinds.most_common(5):
+        extent = " x ".join(f"{n} {axis}" for axis, n in zip(axes, shape, strict=True))
+        known = " x ".join(f"{v:g}" for v in size.values) + " um"
+        voxel = f"voxel {known}" if size.unit == "um" else "voxel size unknown"
+        lines.append(f"{count} image{'s' * (count > 1)}: {extent}, {dtype}, {voxel}")
+    if len(kinds) > 5:
+        lines.append(
+            f"{len(images) - sum(n for _, n in kinds.most_common(5))} images of other shapes"
+        )
+    return lines
