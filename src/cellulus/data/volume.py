@@ -6,12 +6,13 @@ Whatever the axes order on disk, `read` returns ``(C, *S)``. Knows nothing of fi
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cellulus.errors import InputError
+from cellulus.errors import CellulusError, InputError, StorageError
 from cellulus.space import Region, VoxelSize
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class Volume:
         -------
         data
             ``(C, *S)``, in the type on disk.
+
+        Raises
+        ------
+        StorageError
+            If the data are damaged.
         """
         where = dict(zip(self.space, region or (slice(None),) * self.ndim, strict=True))
         where = {a: where.get(a, slice(0, 1)) for a in "zyx"}
@@ -138,7 +144,14 @@ class Volume:
         fixed: dict[str, slice | int] = {"c": channel, "t": self.time, **where}
         if "z" not in self.space:
             fixed["z"] = 0
-        part = np.asarray(self.array[tuple(fixed[a] for a in self.axes)])
+        try:
+            part = np.asarray(self.array[tuple(fixed[a] for a in self.axes)])
+        except CellulusError:
+            raise
+        except (OSError, RuntimeError, ValueError, zlib.error) as error:
+            raise StorageError(
+                self.path or self.name, expected="readable data", found=str(error)
+            ) from error
         order = [a for a in self.axes if not isinstance(fixed[a], int)]
         return part.transpose([order.index(a) for a in self.space])
 
