@@ -23,7 +23,7 @@ from cellulus.experiment.positions import Key, line_of, positions
 from cellulus.experiment.sections import Experiment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -141,12 +141,20 @@ def _validate(data: dict[str, Any]) -> tuple[Experiment | None, list[Finding]]:
     return experiment, list(contradictions(experiment))
 
 
-def _where(key: Key, source: str, lines: dict[Key, int], changes: Iterable[_Override]) -> str:
-    for change in reversed(list(changes)):
+def _where(key: Key, source: str, lines: dict[Key, int], changes: Sequence[_Override]) -> str:
+    """Return the override that set `key`, or the line of it or of the nearest table around it."""
+    for change in reversed(changes):
         if key[: len(change.key)] == change.key:
             return f"--set {change.text}"
-    line = line_of(lines, key)
-    return source if line is None else f"{source}:{line}"
+    for end in range(len(key), 0, -1):
+        around = key[:end]
+        if around in lines:
+            return f"{source}:{lines[around]}"
+        # The file does not hold the table: an override inside of it made it.
+        for change in reversed(changes):
+            if change.key[:end] == around:
+                return f"--set {change.text}"
+    return source
 
 
 @dataclass(frozen=True)

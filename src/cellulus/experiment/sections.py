@@ -159,6 +159,8 @@ class Postprocess(Settings):
     """Distance that "cell" grows objects by [object diameter]."""
     shrink: float = Field(default=0.3, ge=0)
     """Distance that "cell" then shrinks them by [object diameter]."""
+    separate: bool = False
+    """Whether "cell" shrinks objects from touching neighbours too, so that a gap opens."""
     keep_largest: bool = False
     """Keep only the largest connected piece of each object."""
     fill_holes: bool = False
