@@ -1,18 +1,17 @@
-"""One image of the report with all that is drawn of it, and which images are worth showing.
+"""One image of the report with all that is drawn of it.
 
 Knows nothing of files, of pixels on a page or of HTML.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellulus.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -88,39 +87,3 @@ class Case:
     def ndim(self) -> int:
         """Number of spatial axes, 2 or 3."""
         return self.voxel_size.ndim
-
-
-def choose(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
-    """Return which images to show, and why: worst, median and best, or by number of objects.
-
-    Parameters
-    ----------
-    rows
-        One per image, with ``f1`` where there is truth and ``n_pred``, the objects found.
-
-    Returns
-    -------
-    chosen
-        Up to three ``(index into rows, reason)``; fewer where there are fewer images. Images
-        are ordered by F1 if any has one, else by the number of objects; ties by position.
-    """
-    scored = [i for i, row in enumerate(rows) if _number(row.get("f1")) is not None]
-    if scored:
-        key, words, among = "f1", ("Lowest F1", "Median F1", "Highest F1"), scored
-    else:
-        key, words = "n_pred", ("Fewest objects", "Median number of objects", "Most objects")
-        among = list(range(len(rows)))
-    order = sorted(among, key=lambda i: (_number(rows[i].get(key)) or 0.0, i))
-    if len(order) < 2:
-        return [(i, "The only image" if not scored else "The only image with truth") for i in order]
-    places = dict(zip((0, (len(order) - 1) // 2, len(order) - 1), words, strict=True))
-    if len(order) == 2:
-        places = {0: words[0], 1: words[2]}
-    return [(order[at], f"{word} of {len(order)} images") for at, word in places.items()]
-
-
-def _number(value: object) -> float | None:
-    """Return a finite number, or None for anything else."""
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
-    return None

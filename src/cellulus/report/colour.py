@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 RGB = tuple[int, int, int]
 
 OBJECTS: tuple[RGB, ...] = (
-    (255, 107, 107),
-    (77, 208, 225),
-    (255, 213, 79),
-    (140, 158, 255),
-    (105, 219, 124),
-    (255, 159, 243),
-    (255, 169, 77),
-    (190, 160, 255),
+    (255, 82, 82),
+    (0, 214, 230),
+    (255, 214, 10),
+    (112, 146, 255),
+    (60, 220, 100),
+    (255, 110, 230),
+    (255, 150, 40),
+    (186, 130, 255),
 )
 """Outlines of objects; bright enough for any grey below them."""
 MATCHED: RGB = (190, 190, 190)
@@ -38,9 +38,7 @@ LEVELS = 64
 """Greys below outlines; few, so that outlines fit into the same palette."""
 
 
-def wheel(
-    across: NDArray[Any], down: NDArray[Any], longest: float
-) -> NDArray[np.uint8]:
+def wheel(across: NDArray[Any], down: NDArray[Any], longest: float) -> NDArray[np.uint8]:
     """Return vectors as colours: hue is the direction, brightness and saturation the length.
 
     Parameters
@@ -67,9 +65,7 @@ def wheel(
     return _from_oklab(lightness, chroma * np.cos(angle), chroma * np.sin(angle))
 
 
-def _from_oklab(
-    lightness: NDArray[Any], a: NDArray[Any], b: NDArray[Any]
-) -> NDArray[np.uint8]:
+def _from_oklab(lightness: NDArray[Any], a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.uint8]:
     """Return OKLab colours as sRGB, clipped to what a screen can show (Ottosson's matrices)."""
     lms = (
         np.stack(
@@ -91,7 +87,8 @@ def _from_oklab(
     )
     linear = np.clip(lms @ to_linear.T, 0, 1)
     curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.round(255 * curved).astype(np.uint8)
+    colours: NDArray[np.uint8] = np.round(255 * curved).astype(np.uint8)
+    return colours
 
 
 def wheel_legend(edge: int = 96) -> NDArray[np.uint8]:
@@ -103,7 +100,7 @@ def wheel_legend(edge: int = 96) -> NDArray[np.uint8]:
 def ramp(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Return values in 0..1 as colours of a perceptually even ramp, ``(*shape, 3)``."""
     table = matplotlib.colormaps["magma"](np.linspace(0, 1, 256), bytes=True)
-    index = np.round(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8)
+    index = 4 * np.round(63 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8) + 2
     colours: NDArray[np.uint8] = np.asarray(table, np.uint8)[index, :3]
     return colours
 
@@ -122,7 +119,8 @@ def composite(channels: NDArray[Any]) -> NDArray[np.uint8]:
     for k, channel in enumerate(channels):
         colour = np.array(CHANNELS[k % len(CHANNELS)], np.float32)
         mixed += np.clip(channel, 0, 1)[..., None] * colour
-    return np.round(np.clip(mixed, 0, 255)).astype(np.uint8)
+    # 32 shades of each primary: the eye sees no more in a photograph, and the page stays light.
+    return (np.round(np.clip(mixed, 0, 255) / 8.23) * 8.23).astype(np.uint8)
 
 
 def assign(planes: Sequence[NDArray[Any]], reach: int = 4) -> dict[int, RGB]:
@@ -167,6 +165,7 @@ def _neighbours(plane: NDArray[Any], reach: int) -> set[tuple[int, int]]:
             a = plane[: rows - dy, max(0, -dx) : columns - max(0, dx)]
             b = plane[dy:, max(0, dx) : columns - max(0, -dx)]
             touch = (a != b) & (a != 0) & (b != 0)
-            pairs = np.unique(np.stack([a[touch], b[touch]], 1), axis=0)
-            found.update((int(i), int(j)) for i, j in pairs)
+            lists = np.stack([a[touch], b[touch]]).astype(np.uint64)
+            pairs = np.unique(lists[0] << np.uint64(32) | lists[1])
+            found.update((int(p) >> 32, int(p) & 0xFFFFFFFF) for p in pairs)
     return found

@@ -64,19 +64,21 @@ def loss_plot(records: Sequence[Mapping[str, Any]]) -> Markup | None:
     if len(train) + len(validation) == 0:
         return None
     figure, axes = _axes("Step", "Loss")
+    ends: list[tuple[NDArray[np.float64], str, str]] = []
     if len(train):
         raw = _thin(train)
         if len(raw) > 20:
             axes.plot(*raw.T, color=_FIRST, linewidth=0.8, alpha=0.35)
             raw = np.stack([raw[:, 0], _smooth(raw[:, 1])], 1)
         axes.plot(*raw.T, color=_FIRST, linewidth=1.8)
-        _name(axes, raw, "training", _FIRST, above=True)
+        ends.append((raw[-1], "training", _FIRST))
     if len(validation):
         shown = _thin(validation)
         axes.plot(*shown.T, color=_SECOND, linewidth=1.6, marker="o", markersize=3)
-        _name(axes, shown, "validation", _SECOND, above=not len(train))
+        ends.append((shown[-1], "validation", _SECOND))
         best = validation[np.argmin(validation[:, 1])]
         axes.plot(*best, color=_SECOND, marker="o", markersize=8, fillstyle="none")
+    _name_ends(axes, ends)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     return _svg(figure, "loss", "Training and validation loss over the training steps")
 
@@ -88,14 +90,14 @@ def score_plot(thresholds: Mapping[str, Mapping[str, Any]]) -> Markup | None:
         return None
     figure, axes = _axes("IoU threshold", "")
     styles = (("recall", _THIRD, 1.2), ("precision", _SECOND, 1.2), ("f1", _FIRST, 2.0))
-    ends: list[tuple[float, str, str]] = []
+    ends = []
     for name, shade, width in styles:
         points = np.array([(t, row[name]) for t, row in table if row.get(name) is not None])
         if len(points):
             axes.plot(*points.T, color=shade, linewidth=width, marker="o", markersize=3)
-            ends.append((float(points[-1, 1]), name, shade))
-    _name_ends(axes, table[-1][0], ends)
+            ends.append((points[-1], "F1" if name == "f1" else name, shade))
     axes.set_ylim(0, 1.02)
+    _name_ends(axes, ends)
     axes.set_xticks([t for t, _ in table])
     return _svg(figure, "scores", "F1, precision and recall over the IoU threshold")
 
@@ -158,31 +160,22 @@ def _axes(across: str, down: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _name(
-    axes: Axes, series: NDArray[np.float64], text: str, shade: str, *, above: bool
-) -> None:
-    """Write a curve's name at its end, instead of a legend."""
-    x, y = series[-1]
-    axes.annotate(
-        text,
-        (float(x), float(y)),
-        xytext=(7, 5 if above else -5),
-        textcoords="offset points",
-        va="center",
-        color=shade,
-        fontsize=9,
-    )
+def _name_ends(axes: Axes, ends: Sequence[tuple[NDArray[np.float64], str, str]]) -> None:
+    """Write the names of curves at their ends, moved apart where they would overlap.
 
-
-def _name_ends(axes: Axes, at: float, ends: list[tuple[float, str, str]]) -> None:
-    """Write the names of curves at their ends, moved apart where they would overlap."""
-    lowest = -1.0
-    for value, name, shade in sorted(ends):
-        lowest = max(value, lowest + 0.085)
-        text = "F1" if name == "f1" else name
+    Parameters
+    ----------
+    ends
+        Per curve its last point, its name and its colour.
+    """
+    low, high = axes.get_ylim()
+    apart = 0.08 * (high - low)
+    previous = -math.inf
+    for (x, y), name, shade in sorted(ends, key=lambda end: float(end[0][1])):
+        previous = max(float(y), previous + apart)
         axes.annotate(
-            text,
-            (at, lowest),
+            name,
+            (float(x), previous),
             xytext=(7, 0),
             textcoords="offset points",
             va="center",

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from cellulus.space import Region, VoxelSize
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CANVAS = 900
+    from cellulus.space import Region, VoxelSize
+
+CANVAS = 840
 """Longest edge of what is drawn of one image [pixel]: twice what a page shows, for sharp lines."""
 WINDOW = 1024
 """Most voxels shown along an axis; of larger images the densest part is shown."""
@@ -42,20 +42,21 @@ class Cut:
     key: Region
     size: tuple[int, int]
 
+    @property
+    def normal(self) -> tuple[int, ...]:
+        """The axes not drawn: none in 2D, one in 3D."""
+        return tuple(a for a in range(len(self.key)) if a not in (self.down, self.across))
+
     def take(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the plane of an array ``(*S)``, rows down the page."""
-        flat = [a for a in range(array.ndim) if a not in (self.down, self.across)]
-        plane = array[self.key].squeeze(tuple(flat))
+        plane = array[self.key].squeeze(self.normal)
         return plane if self.down < self.across else plane.T
 
     def name(self) -> str:
         """Return what plane this is, as ``"xy at z = 25"``; empty for a 2D image."""
         letters = "zyx"[-len(self.key) :]
-        normal = [a for a in range(len(self.key)) if a not in (self.down, self.across)]
-        if not normal:
-            return ""
         plane = letters[self.across] + letters[self.down]
-        return f"{plane} at {letters[normal[0]]} = {self.key[normal[0]].start}"
+        return "".join(f"{plane} at {letters[a]} = {self.key[a].start}" for a in self.normal)
 
 
 def plan(labels: NDArray[Any], voxel_size: VoxelSize, canvas: int = CANVAS) -> tuple[Cut, ...]:
@@ -80,9 +81,7 @@ def plan(labels: NDArray[Any], voxel_size: VoxelSize, canvas: int = CANVAS) -> t
     counts = [filled.sum(axis=tuple(b for b in axes if b != a)) for a in axes]
     window = tuple(_densest(c) for c in counts)
     fine = min(voxel_size.values)
-    extent = [
-        (w.stop - w.start) * v / fine for w, v in zip(window, voxel_size.values, strict=True)
-    ]
+    extent = [(w.stop - w.start) * v / fine for w, v in zip(window, voxel_size.values, strict=True)]
     y, x = filled.ndim - 2, filled.ndim - 1
     depth = extent[0] if filled.ndim == 3 else 0.0
     zoom = canvas / max(extent[y] + depth, extent[x] + depth)
@@ -98,16 +97,23 @@ def plan(labels: NDArray[Any], voxel_size: VoxelSize, canvas: int = CANVAS) -> t
     )
 
 
-def draw_field(field: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+def draw_field(field: NDArray[Any], size: tuple[int, int], coarse: int = 2) -> NDArray[np.float32]:
     """Return intensities at `size`: voxels stay visible, what is too fine is averaged.
 
-    Detail is kept to one value per two pixels of the canvas, which bounds the page's weight.
+    Parameters
+    ----------
+    field
+        A plane of values, ``(rows, columns)``; what is not a number counts as 0.
+    size
+        Of the picture [pixel].
+    coarse
+        Least edge of what is drawn in one value [pixel]; bounds the weight of the page.
     """
     rows, columns = size
-    wanted = (min(field.shape[0], -(-rows // 2)), min(field.shape[1], -(-columns // 2)))
+    wanted = (min(field.shape[0], -(-rows // coarse)), min(field.shape[1], -(-columns // coarse)))
     image = Image.fromarray(np.nan_to_num(np.ascontiguousarray(field, np.float32)))
     if wanted != field.shape:
-        image = image.resize(wanted[::-1], Image.Resampling.BOX)
+        image = image.resize(wanted[::-1], Image.Resampling.HAMMING)
     return magnify(np.asarray(image), size)
 
 

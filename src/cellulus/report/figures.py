@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from cellulus.report.case import Case
 
-Picture = Any  # (rows, columns, 3) uint8
 Legend = Literal["", "wheel", "ramp", "agreement"]
 LINE = 2
 """Width of outlines on the canvas [pixel]; a page shows it at half the size or more."""
@@ -104,7 +103,8 @@ def outline(drawn: NDArray[Any], width: int = LINE) -> NDArray[np.bool_]:
             here = np.s_[max(0, -dy) : rows - max(0, dy), max(0, -dx) : columns - max(0, dx)]
             there = np.s_[max(0, dy) : rows - max(0, -dy), max(0, dx) : columns - max(0, -dx)]
             edge[here] |= drawn[here] != drawn[there]
-    return edge & (drawn != 0)
+    edge &= drawn != 0
+    return edge
 
 
 def robust_range(values: NDArray[Any], low: float, high: float) -> tuple[float, float]:
@@ -142,7 +142,7 @@ def _outlined(
     colours = colour.assign(planes)
     pictures = []
     for cut, plane, image in zip(cuts, planes, base, strict=True):
-        picture = _backdrop(image, 1.0)
+        picture = _backdrop(image, 0.75)
         _stroke(picture, magnify(plane, cut.size), colours)
         pictures.append(picture)
     count = len(np.unique(labels[labels != 0]))
@@ -161,7 +161,7 @@ def _judged(
     """Show which objects were found, which were missed and which are not there."""
     pictures = []
     for cut, image in zip(cuts, base, strict=True):
-        picture = _backdrop(image, 0.6)
+        picture = _backdrop(image, 0.55)
         drawn, true = magnify(cut.take(labels), cut.size), magnify(cut.take(truth), cut.size)
         for plane, ids, shade in (
             (drawn, agreement.matched, colour.MATCHED),
@@ -189,7 +189,7 @@ def _offsets(offsets: NDArray[Any], labels: NDArray[Any], cuts: Sequence[Cut]) -
     finite = values[np.isfinite(values)]
     longest = max(float(np.percentile(finite, 95)) if finite.size else 0.0, 1e-3)
     pictures = tuple(
-        colour.wheel(draw_field(across, cut.size), draw_field(down, cut.size), longest)
+        colour.wheel(draw_field(across, cut.size, 3), draw_field(down, cut.size, 3), longest)
         for (across, down), cut in zip(parts, cuts, strict=True)
     )
     note = "Where each voxel sees its object's centre."

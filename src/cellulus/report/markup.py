@@ -16,6 +16,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+NOTHING = "\N{EN DASH}"
+"""What stands where a value is unknown."""
 _VOID = frozenset({"img", "meta", "br"})
 
 
@@ -55,17 +57,19 @@ def tag(name: str, /, *children: str | Markup, **attributes: str | int | None) -
 
 
 def png(picture: NDArray[np.uint8]) -> str:
-    """Return a picture ``(rows, columns, 3)`` as the data URI of a PNG of at most 256 colours.
+    """Return a picture ``(rows, columns, 3)`` as the data URI of a PNG, without loss.
 
-    Pictures that have no more colours than that are kept exactly.
+    Pictures of at most 256 colours take one byte per pixel before compression, others three.
     """
     packed = picture.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     colours, index = np.unique(packed, return_inverse=True)
     if len(colours) <= 256:
         image = Image.fromarray(index.reshape(packed.shape).astype(np.uint8))
-        image.putpalette(bytes(np.stack([colours >> 16, colours >> 8, colours], 1).astype(np.uint8)))
+        image.putpalette(
+            bytes(np.stack([colours >> 16, colours >> 8, colours], 1).astype(np.uint8))
+        )
     else:
-        image = Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE)
+        image = Image.fromarray(picture)
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
@@ -74,7 +78,7 @@ def png(picture: NDArray[np.uint8]) -> str:
 def number(value: Any, digits: int = 3) -> str:
     """Return a value as people read it: ``0.834``, ``1,204``, an en dash for nothing."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
-        return "–"
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):

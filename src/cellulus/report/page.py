@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cellulus.report.case import Case
 
 
-def render(
+def render(  # noqa: PLR0913 - one keyword for each part of the page
     title: str,
     *,
     curves: Sequence[Mapping[str, Any]] = (),
@@ -41,7 +41,7 @@ def render(
         Records of the training log: ``step``, ``loss``, some with ``validation``. Empty if
         nothing was trained.
     cases
-        Images to show, in this order; `cellulus.report.case.choose` says which.
+        Images to show, in this order; `cellulus.report.rows.choose` says which.
     scores
         Over all images, where there is truth: ``thresholds``, a mapping from IoU to ``f1``,
         ``precision``, ``recall`` and ``ap``; ``seg``; ``n_true``; ``n_pred``. None without truth.
@@ -108,9 +108,7 @@ def _header(
     )
 
 
-def _found(
-    scores: Mapping[str, Any] | None, table: Sequence[Mapping[str, Any]]
-) -> int | None:
+def _found(scores: Mapping[str, Any] | None, table: Sequence[Mapping[str, Any]]) -> int | None:
     counts = [row["n_pred"] for row in table if row.get("n_pred") is not None]
     if counts:
         return int(sum(counts))
@@ -148,18 +146,14 @@ def _notes(
     return tag("aside", *(tag("p", text) for text in said), class_="notes")
 
 
-def _measures(
-    curves: Sequence[Mapping[str, Any]], scores: Mapping[str, Any] | None
-) -> Markup:
+def _measures(curves: Sequence[Mapping[str, Any]], scores: Mapping[str, Any] | None) -> Markup:
     """Return training and scores side by side."""
     thresholds = (scores or {}).get("thresholds") or {}
     parts = [_training(curves)]
     if thresholds:
         plot = score_plot(thresholds)
         figure = tag("figure", plot, class_="plot") if plot else Markup("")
-        parts.append(
-            tag("section", tag("h2", "Scores"), figure, threshold_table(thresholds))
-        )
+        parts.append(tag("section", tag("h2", "Scores"), figure, threshold_table(thresholds)))
     return tag("div", *parts, class_="measures" if len(parts) > 1 else "measures alone")
 
 

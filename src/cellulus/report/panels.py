@@ -15,9 +15,14 @@ from cellulus.report.figures import Panel, Sheet, sheet
 from cellulus.report.markup import Markup, join, number, png, tag
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cellulus.report.case import Case
+    from cellulus.report.cuts import Cut
     from cellulus.space import VoxelSize
 
+_CORNER = 0.36  # share of a panel's edge that the corner needs to hold a legend
+_TIMES = " \N{MULTIPLICATION SIGN} "
 _SCORES = {"f1": "F1", "precision": "Precision", "recall": "Recall", "seg": "SEG"}
 
 
@@ -42,9 +47,9 @@ def case_section(case: Case) -> Markup:
 
 def _facts(case: Case) -> str:
     """Return size and sampling in words."""
-    shape = " × ".join(f"{n:,}" for n in case.labels.shape)
+    shape = _TIMES.join(f"{n:,}" for n in case.labels.shape)
     facts = [f"{shape} voxels" if case.ndim == 3 else f"{shape} pixels"]
-    values = " × ".join(f"{v:.4g}" for v in case.voxel_size.values)
+    values = _TIMES.join(f"{v:.4g}" for v in case.voxel_size.values)
     if case.voxel_size.unit == "um":
         facts.append(f"{values} µm each")
     elif len(set(case.voxel_size.values)) > 1:
@@ -67,31 +72,43 @@ def _scores(case: Case) -> Markup:
 
 
 def _figure(case: Case, drawn: Sheet, panel: Panel, *, first: bool) -> Markup:
-    """Return one panel: its cuts side by side at one physical scale, and what they mean."""
-    images = []
+    """Return one panel: its cuts at one physical scale, and what they mean."""
+    images: list[Markup] = []
     for cut, picture in zip(drawn.cuts, panel.pictures, strict=True):
         alt = ", ".join(s for s in (f"{panel.title} of {case.name}", cut.name()) if s)
         rows, columns = picture.shape[:2]
         image = tag("img", src=png(picture), alt=alt, width=columns, height=rows)
-        bar = Markup("")
+        marks = _marks(drawn.cuts, cut) if first else Markup("")
         if first and not images:
-            bar = _scale_bar(case.voxel_size, cut.key[cut.across], cut.across)
-        images.append(tag("div", image, bar, class_="cut"))
-    style = None
-    if len(drawn.cuts) == 3:
-        (down, across), (_, depth), _ = (cut.size for cut in drawn.cuts)
-        style = f"grid-template-columns:{across}fr {depth}fr"
-        names = (tag("span", cut.name()) for cut in drawn.cuts)
-        images.append(tag("div", *names, class_="corner"))
-    return tag(
-        "figure",
-        tag("div", *images, class_="cuts", style=style),
-        tag(
-            "figcaption",
-            tag("div", tag("b", panel.title), " ", tag("span", panel.note)),
-            _legend(panel),
-        ),
-    )
+            marks = join(marks, _scale_bar(case.voxel_size, cut.key[cut.across], cut.across))
+        images.append(tag("div", image, marks, class_="cut"))
+    caption = tag("div", tag("b", panel.title), " ", tag("span", panel.note))
+    if len(drawn.cuts) == 1:
+        pictures = tag("div", *images, class_="cuts")
+        return tag("figure", pictures, tag("figcaption", caption, _legend(panel)))
+    (rows, columns), (_, depth) = (cut.size for cut in drawn.cuts[:2])
+    key = _legend(panel)
+    if first:
+        key = tag("div", *(tag("span", cut.name()) for cut in drawn.cuts), class_="legend places")
+    fits = depth > _CORNER * (max(rows, columns) + depth)
+    corner = tag("div", key if fits else "", class_="corner")
+    style = f"grid-template-columns:{columns}fr {depth}fr"
+    pictures = tag("div", *images, corner, class_="cuts", style=style)
+    return tag("figure", pictures, tag("figcaption", caption, "" if fits else key))
+
+
+def _marks(cuts: Sequence[Cut], cut: Cut) -> Markup:
+    """Return thin lines where the other cuts cross this one."""
+    lines = []
+    for other in cuts:
+        if other is cut:
+            continue
+        (normal,) = other.normal
+        shown = cut.key[normal]
+        share = (other.key[normal].start + 0.5 - shown.start) / (shown.stop - shown.start)
+        side, kind = ("top", "level") if normal == cut.down else ("left", "upright")
+        lines.append(tag("i", class_=kind, style=f"{side}:{100 * share:.3f}%"))
+    return join(*lines)
 
 
 def _legend(panel: Panel) -> Markup:
@@ -104,8 +121,8 @@ def _legend(panel: Panel) -> Markup:
         strip = colour.ramp(np.linspace(0, 1, 128)[None, :])
         alt = f"Colour bar from {_short(low)} (dark) to {_short(high)} (bright)"
         bar = tag("img", src=png(strip), alt=alt, width=128, height=8)
-        ends = (tag("span", _short(low)), bar, tag("span", f"{_short(high)} canonical voxels"))
-        return tag("div", *ends, class_="legend ramp")
+        ends = (tag("span", _short(low)), bar, tag("span", _short(high)))
+        return tag("div", *ends, tag("span", "canonical voxels"), class_="legend ramp")
     if panel.legend == "agreement":
         keys = (("matched", "matched"), ("missed", "missed (truth)"), ("false", "false"))
         marks = [tag("span", tag("i", class_=c), words) for c, words in keys]

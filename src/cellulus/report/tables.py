@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from cellulus.report.markup import Markup, number, tag
+from cellulus.report.markup import NOTHING, Markup, number, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,14 +31,20 @@ _NAMES = {
 
 
 def threshold_table(thresholds: Mapping[str, Mapping[str, Any]]) -> Markup:
-    """Return the pooled scores, a row per IoU threshold in ascending order."""
-    columns = [c for c in ("f1", "precision", "recall", "ap") if _has(thresholds.values(), c)]
-    head = tag("tr", _th("IoU"), *(_th(_NAMES[c]) for c in columns))
+    """Return the pooled scores: a row per score, a column per IoU threshold, ascending."""
+    table = sorted(((float(t), row) for t, row in thresholds.items()), key=lambda item: item[0])
     rows = [
-        tag("tr", tag("th", f"{float(t):g}", scope="row"), *(_cell(c, row.get(c)) for c in columns))
-        for t, row in sorted(thresholds.items(), key=lambda item: float(item[0]))
+        tag(
+            "tr",
+            tag("th", _NAMES[name], scope="row"),
+            *(tag("td", number(row.get(name))) for _, row in table),
+        )
+        for name in ("f1", "precision", "recall", "ap")
+        if any(row.get(name) is not None for _, row in table)
     ]
-    return tag("table", tag("thead", head), tag("tbody", *rows), class_="scores")
+    head = tag("tr", _th("IoU at least"), *(_th(f"{t:g}") for t, _ in table))
+    whole = tag("table", tag("thead", head), tag("tbody", *rows), class_="scores")
+    return tag("div", whole, class_="wide")
 
 
 def image_table(table: Sequence[Mapping[str, Any]]) -> Markup:
@@ -79,8 +85,10 @@ def flat_table(values: Mapping[str, Any]) -> Markup:
 def _badness(row: Mapping[str, Any]) -> tuple[bool, float, str]:
     """Sort by F1 if known, then by the number of objects; images without a score come last."""
     f1 = row.get("f1")
-    unknown = f1 is None or not math.isfinite(f1)
-    return unknown, row.get("n_pred") or 0.0 if unknown else f1, str(row.get("name", ""))
+    name = str(row.get("name", ""))
+    if f1 is None or not math.isfinite(f1):
+        return True, float(row.get("n_pred") or 0), name
+    return False, float(f1), name
 
 
 def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -93,11 +101,11 @@ def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         for k, value in enumerate(values):
             yield from _flatten(value, f"{prefix}[{k}]")
     elif isinstance(values, list | tuple):
-        yield prefix, ", ".join(str(v) for v in values) or "–"
+        yield prefix, ", ".join(str(v) for v in values) or NOTHING
     elif values is None or isinstance(values, bool):
         yield prefix, number(values)
     else:
-        yield prefix, str(values) if values != {} else "–"
+        yield prefix, str(values) if values != {} else NOTHING
 
 
 def _plain(value: object) -> bool:
