@@ -249,13 +249,22 @@ def test_intensity_without_a_known_image_is_refused(tmp_path):
     assert not list(run.labels.iterdir())
 
 
-def test_an_image_that_changed_since_is_refused(tmp_path):
+@pytest.mark.parametrize(("time", "found"), [(0, r"\(9, 9\)"), (1, "1 time points")])
+def test_an_image_that_changed_since_is_refused(tmp_path, time, found):
     run = Run(tmp_path / "run")
     path = write_image(tmp_path / "img.zarr", np.ones((9, 9), np.float32))
-    facts = {"image": str(path), "time": 0, "level": 0, "channels": [], "low": [0.0], "high": [1.0]}
-    write(run.segments, "img", np.ones((8, 8), np.uint32), FACTS | facts)
-    with pytest.raises(InputError, match=r"\(9, 9\)"):
+    facts = {"image": str(path), "level": 0, "channels": [], "low": [0.0], "high": [1.0]}
+    write(run.segments, "img", np.ones((8, 8), np.uint32), FACTS | facts | {"time": time})
+    with pytest.raises(InputError, match=found):
         postprocess(Experiment(postprocess=Postprocess(kind="intensity")), run)
+
+
+def test_the_hole_that_a_dropped_object_leaves_is_filled():
+    labels = np.zeros((20, 20), int)
+    labels[2:18, 2:18], labels[9:11, 9:11] = 1, 2
+    result = apply(labels, fill_holes=True, min_size=0.1)
+    assert np.array_equal(result > 0, labels > 0)
+    assert result.max() == 1
 
 
 def test_labels_from_elsewhere_take_their_scale_from_the_diameter(tmp_path):

@@ -1,7 +1,8 @@
 """Labels to better labels, object by object; each step is a function of `cellulus.ops.labels`.
 
-In this order: what `kind` asks for, the largest piece, holes, size limits, the border; then ids
-become dense. Whole images at a time. Knows nothing of how objects were found.
+In this order: what `kind` asks for, the largest piece, holes, size limits, the border, and again
+the holes that dropped objects leave; then ids become dense. Whole images at a time. Knows nothing
+of how objects were found.
 """
 
 from __future__ import annotations
@@ -72,12 +73,9 @@ def apply_postprocess(
         If an argument does not fit the labels, or an image is needed.
     """
     if labels.ndim > 2 and labels.shape[0] == 1:
+        image, spacing = None if image is None else image[0], spacing[1:]
         plane = apply_postprocess(
-            labels[0],
-            settings,
-            image=None if image is None else image[0],
-            spacing=spacing[1:],
-            object_voxels=object_voxels,
+            labels[0], settings, image=image, spacing=spacing, object_voxels=object_voxels
         )
         return plane[np.newaxis]
     result = _reshaped(ops.relabel(labels), settings, image, spacing, object_voxels)
@@ -85,12 +83,9 @@ def apply_postprocess(
         result = ops.keep_largest(result)
     if settings.fill_holes:
         result = ops.fill_holes(result)
-    if settings.min_size or settings.max_size:
-        ball = _ball(object_voxels, labels.ndim) / math.prod(spacing)
-        largest = settings.max_size * ball or math.inf
-        result = ops.keep_sizes(result, settings.min_size * ball, largest)
-    if settings.clear_border:
-        result = ops.clear_border(result)
+    result = _selected(result, settings, spacing, object_voxels)
+    if settings.fill_holes:
+        result = ops.fill_holes(result)
     return ops.relabel(result)
 
 
@@ -168,6 +163,20 @@ def _reshaped(
             )
         return ops.fill_holes(ops.brighter_part(labels, image))
     return labels
+
+
+def _selected(
+    labels: NDArray[np.uint32],
+    settings: Postprocess,
+    spacing: Sequence[float],
+    object_voxels: float,
+) -> NDArray[np.uint32]:
+    """Drop objects by their size and place."""
+    if settings.min_size or settings.max_size:
+        ball = _ball(object_voxels, labels.ndim) / math.prod(spacing)
+        largest = settings.max_size * ball or math.inf
+        labels = ops.keep_sizes(labels, settings.min_size * ball, largest)
+    return ops.clear_border(labels) if settings.clear_border else labels
 
 
 def _ball(diameter: float, ndim: int) -> float:
@@ -270,15 +279,16 @@ def _image(volume: Volume, facts: dict[str, Any]) -> NDArray[np.float32]:
             found=f"no note of {error}",
             remedy="improve labels that segment made, or choose another kind",
         ) from error
-    source = open_volumes(path, channels=tuple(channels), level=level)[time]
-    if source.shape != volume.shape:
+    frames = open_volumes(path, channels=tuple(channels), level=level)
+    found = frames[time].shape if time < len(frames) else None
+    if found != volume.shape:
         raise InputError(
             path,
-            expected=f"the shape of its labels, {volume.shape}",
-            found=f"shape {source.shape}",
+            expected=f"the shape of its labels, {volume.shape}, at time {time}",
+            found=f"shape {found}" if found else f"{len(frames)} time points",
             remedy="the image changed since: segment it anew",
         )
-    mean: NDArray[np.float32] = normalise(source.read()).mean(axis=0)
+    mean: NDArray[np.float32] = normalise(frames[time].read()).mean(axis=0)
     return mean
 
 
