@@ -1,24 +1,17 @@
-"""Post-processing of arrays, and of the label files of a run."""
+"""Post-processing of arrays."""
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pytest
-import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from cellulus.data import writer
-from cellulus.data.readers import open_volumes
-from cellulus.errors import ExistsError, InputError, MissingError
-from cellulus.experiment.sections import Data, Experiment, Postprocess
+from cellulus.errors import InputError
+from cellulus.experiment.sections import Postprocess
 from cellulus.ops import labels as ops
-from cellulus.pipeline.postprocess import apply_postprocess, postprocess
-from cellulus.runs import Run
-from cellulus.space import Length, VoxelSize
+from cellulus.pipeline.postprocess import apply_postprocess
 
 
 def ball(shape, centre, radius, spacing=None):
@@ -37,47 +30,6 @@ def apply(labels, image=None, zoom=None, object_voxels=20.0, **options):
         spacing=zoom or (1.0,) * labels.ndim,
         object_voxels=object_voxels,
     )
-
-
-def write(folder, name, labels, attributes=None, axes="yx"):
-    spec = writer.Spec(
-        kind="labels",
-        axes=axes,
-        shape=labels.shape,
-        dtype=np.dtype(np.uint32),
-        voxel_size=VoxelSize((0.5,) * labels.ndim, "um"),
-        attributes=attributes or {},
-    )
-    pending = writer.create(folder / f"{name}.zarr", spec)
-    pending.write((slice(None),) * labels.ndim, labels)
-    return pending.publish()
-
-
-def write_image(path, image):
-    axes = "cyx"[-image.ndim :]
-    spec = writer.Spec(
-        kind="image", axes=axes, shape=image.shape, dtype=image.dtype, voxel_size=VoxelSize((1, 1))
-    )
-    pending = writer.create(path, spec)
-    pending.write((slice(None),) * image.ndim, image)
-    return pending.publish()
-
-
-FACTS = {"zoom": [1.0, 1.0], "object_voxels": 20.0}
-
-
-class Ticks:
-    def __init__(self):
-        self.seen = []
-
-    def start(self, what, total):
-        self.seen.append((what, total))
-
-    def advance(self, amount=1, **values):
-        self.seen.append(amount)
-
-    def finish(self):
-        self.seen.append("end")
 
 
 def test_nothing_asked_only_makes_ids_dense():
@@ -199,134 +151,9 @@ def test_one_plane_of_a_volume_is_an_image(options):
     assert np.array_equal(plane, flat[None])
 
 
-def test_the_step_writes_one_label_file_per_segment(tmp_path):
-    run = Run(tmp_path / "run")
-    labels = np.zeros((64, 48), np.uint32)
-    labels[10:30, 10:30], labels[40:43, 40:43] = 7, 3
-    for name in ("img_2", "img_10"):
-        write(
-            run.segments, name, labels, FACTS | {"image": str(tmp_path / "img.tif"), "low": [1.5]}
-        )
-    ticks = Ticks()
-    experiment = Experiment(postprocess=Postprocess(min_size=0.1))
-    paths = postprocess(experiment, run, progress=ticks)
-    assert paths == [run.labels / "img_2.zarr", run.labels / "img_10.zarr"]
-    assert ticks.seen == [("postprocess", 2), 1, 1, "end"]
-    (volume,) = open_volumes(paths[0])
-    assert np.array_equal(volume.read()[0], (labels == 7).astype(np.uint32))
-    assert volume.dtype == np.uint32
-    assert volume.voxel_size == VoxelSize((0.5, 0.5), "um")
-    kept = zarr.open_group(paths[0], mode="r").attrs["cellulus"]
-    assert kept["low"] == [1.5]
-    assert kept["zoom"] == [1.0, 1.0]
-    assert kept["postprocess"]["min_size"] == 0.1
-
-
-def test_the_step_reads_the_image_for_intensity(tmp_path):
-    run = Run(tmp_path / "run")
-    labels = np.zeros((32, 32), np.uint32)
-    labels[4:28, 4:28] = 1
-    image = np.zeros((3, 32, 32), np.float32)
-    image[0] = np.random.default_rng(0).random((32, 32)) * 1000  # a channel that must not matter
-    image[1, 8:20, 8:20] = 5
-    image[2, 8:20, 8:20] = 0.5
-    path = write_image(tmp_path / "img.zarr", image)
-    facts = FACTS | {
-        "image": str(path), "time": 0, "level": 0, "channels": [1, 2],
-        "low": [0.0, 0.0], "high": [5.0, 0.5],
-    }  # fmt: skip
-    write(run.segments, "img", labels, facts)
-    (target,) = postprocess(Experiment(postprocess=Postprocess(kind="intensity")), run)
-    assert np.array_equal(open_volumes(target)[0].read()[0] > 0, image[1] > 0)
-
-
-def test_intensity_without_a_known_image_is_refused(tmp_path):
-    run = Run(tmp_path / "run")
-    write(run.segments, "img", np.ones((8, 8), np.uint32), FACTS)
-    experiment = Experiment(postprocess=Postprocess(kind="intensity"))
-    with pytest.raises(InputError, match="name their image"):
-        postprocess(experiment, run)
-    assert not list(run.labels.iterdir())
-
-
-@pytest.mark.parametrize(("time", "found"), [(0, r"\(9, 9\)"), (1, "1 time points")])
-def test_an_image_that_changed_since_is_refused(tmp_path, time, found):
-    run = Run(tmp_path / "run")
-    path = write_image(tmp_path / "img.zarr", np.ones((9, 9), np.float32))
-    facts = {"image": str(path), "level": 0, "channels": [], "low": [0.0], "high": [1.0]}
-    write(run.segments, "img", np.ones((8, 8), np.uint32), FACTS | facts | {"time": time})
-    with pytest.raises(InputError, match=found):
-        postprocess(Experiment(postprocess=Postprocess(kind="intensity")), run)
-
-
 def test_the_hole_that_a_dropped_object_leaves_is_filled():
     labels = np.zeros((20, 20), int)
     labels[2:18, 2:18], labels[9:11, 9:11] = 1, 2
     result = apply(labels, fill_holes=True, min_size=0.1)
     assert np.array_equal(result > 0, labels > 0)
     assert result.max() == 1
-
-
-def test_labels_from_elsewhere_take_their_scale_from_the_diameter(tmp_path):
-    labels = np.zeros((60, 60), np.uint32)
-    labels[ball((60, 60), (20, 20), 10)], labels[ball((60, 60), (48, 48), 4)] = 1, 2
-    path = write(tmp_path, "mine", labels)
-    run, options = Run(tmp_path / "run"), Postprocess(min_size=0.5)
-    with pytest.raises(InputError, match="object_diameter"):
-        postprocess(Experiment(postprocess=options), run, labels=[path])
-    # Voxels of 0.5 um: 10 um are 20 voxels, of which the small object has less than half a disc.
-    experiment = Experiment(postprocess=options, data=Data(object_diameter=Length(10, "um")))
-    (target,) = postprocess(experiment, run, labels=[path])
-    assert np.array_equal(open_volumes(target)[0].read()[0] > 0, labels == 1)
-    (target,) = postprocess(
-        Experiment(postprocess=Postprocess(clear_border=True)), run, labels=[path], overwrite=True
-    )
-    assert open_volumes(target)[0].read().max() == 2
-
-
-def test_what_is_there_is_kept_replaced_or_in_the_way(tmp_path):
-    run, experiment = Run(tmp_path / "run"), Experiment()
-    labels = np.ones((8, 8), np.uint32)
-    write(run.segments, "img", labels, FACTS)
-    (target,) = postprocess(experiment, run)
-    with pytest.raises(ExistsError, match="img"):
-        postprocess(experiment, run)
-    made = target.stat().st_ino
-    assert postprocess(experiment, run, resume=True) == [target]
-    assert target.stat().st_ino == made
-    assert postprocess(experiment, run, overwrite=True) == [target]
-    assert target.stat().st_ino != made
-
-
-def test_resume_refuses_labels_of_other_settings(tmp_path):
-    run = Run(tmp_path / "run")
-    write(run.segments, "img", np.ones((8, 8), np.uint32), FACTS)
-    postprocess(Experiment(), run)
-    with pytest.raises(InputError):
-        postprocess(Experiment(postprocess=Postprocess(fill_holes=True)), run, resume=True)
-
-
-def test_nothing_left_is_said_and_is_a_result(tmp_path, caplog):
-    run = Run(tmp_path / "run")
-    write(run.segments, "img", np.ones((8, 8), np.uint32), FACTS)
-    with caplog.at_level(logging.WARNING, "cellulus"):
-        (target,) = postprocess(Experiment(postprocess=Postprocess(clear_border=True)), run)
-    assert "img" in caplog.text
-    assert not open_volumes(target)[0].read().any()
-
-
-def test_no_labels_and_twins_are_refused(tmp_path):
-    run = Run(tmp_path / "run")
-    with pytest.raises(MissingError, match="segment"):
-        postprocess(Experiment(), run)
-    paths = [write(tmp_path / side, "img", np.ones((8, 8), np.uint32)) for side in "ab"]
-    with pytest.raises(InputError, match="img"):
-        postprocess(Experiment(), run, labels=paths)
-
-
-def test_images_are_no_labels(tmp_path):
-    path = write_image(tmp_path / "img.zarr", np.ones((9, 9), np.float32))
-    run = Run(tmp_path / "run")
-    with pytest.raises(InputError, match="float32"):
-        postprocess(Experiment(), run, labels=[path])
-    assert not list(run.labels.iterdir())
