@@ -6,7 +6,6 @@ those of the metadata; a stack without any is an error unless the caller says wh
 
 from __future__ import annotations
 
-
 import math
 import struct
 import weakref
@@ -161,6 +160,7 @@ def _check_whole(path: str, series: tifffile.TiffPageSeries) -> None:
         (
             offset + count
             for page in (series.pages[0], series.pages[-1])
+            if page is not None
             for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
         ),
         default=0,

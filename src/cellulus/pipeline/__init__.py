@@ -1,0 +1,1 @@
+"""The steps a user runs, as typed functions: files in, files out."""
