@@ -194,3 +194,10 @@ def test_expand_sorts_naturally_and_says_when_there_is_nothing(tmp_path):
     for nothing in ("*.tif", "t1.png"):
         with pytest.raises(MissingError):
             readers.expand(tmp_path / nothing)
+
+
+def test_a_level_of_one_plane_is_listed_as_it_opens(tmp_path):
+    path, _ = make(tmp_path / "a.zarr", scales=[[1.0] * 3, [4.0, 2.0, 2.0]])
+    zarr.open_group(path)["s1"].resize((1, 3, 3))
+    assert readers.levels(path)[1] == ((3, 3), VoxelSize((2.0, 2.0), "um"))
+    assert readers.open_volumes(path, level=1)[0].shape == (3, 3)

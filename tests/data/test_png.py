@@ -1,5 +1,6 @@
 """Which channels a PNG has."""
 
+import imagecodecs
 import numpy as np
 import PIL.Image
 import pytest
@@ -43,7 +44,6 @@ def test_a_rewritten_file_is_read_anew(tmp_path):
 
 @pytest.mark.parametrize("bands", [3, 4, 2])
 def test_colours_of_16_bits_are_refused_not_reduced(tmp_path, bands):
-    imagecodecs = pytest.importorskip("imagecodecs")
     data = np.random.default_rng(0).integers(0, 2**16, (9, 8, bands)).astype(np.uint16)
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(data))
     with pytest.raises(InputError, match="TIFF"):

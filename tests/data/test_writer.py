@@ -143,6 +143,12 @@ def test_labels_follow_the_levels_of_a_foreign_image(tmp_path):
         assert b.values == pytest.approx(d.values)
 
 
+def test_a_folder_called_labels_is_no_group(tmp_path):
+    of = spec(kind="labels", dtype=np.uint32)
+    write(tmp_path / "labels" / "a.zarr", of)
+    assert [p.name for p in (tmp_path / "labels").iterdir()] == ["a.zarr"]
+
+
 def test_labels_need_an_image(tmp_path):
     with pytest.raises(MissingError):
         writer.create_labels(tmp_path / "none.zarr", "nuclei")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
-from zarr.errors import BaseZarrError
 
 from cellulus.data import pyramid
 from cellulus.data.ngff import Description, Kind, Ngff, Placement
@@ -189,7 +188,7 @@ def existing_array(
     try:
         group = zarr.open_group(folder, mode=mode)
         array = group["0"]
-    except (OSError, KeyError, ValueError, BaseZarrError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise InputError(where, expected="what an earlier run wrote", found=str(error)) from error
     if not isinstance(array, zarr.Array):
         raise InputError(where, expected="what an earlier run wrote", found="a group named 0")

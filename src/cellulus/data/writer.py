@@ -54,6 +54,7 @@ class Pending:
     array: zarr.Array[Any]
     complete: bool = False
     _overwrite: bool = False
+    _listed: bool = False
     _built: bool = False
 
     @property
@@ -107,7 +108,7 @@ class Pending:
         self.build(progress)
         with failures(self.path):
             _move(self.temporary, self.path, replace=self._overwrite)
-            if self.spec.kind == "labels" and self.path.parent.name == "labels":
+            if self._listed:
                 list_label(self.path, self.spec.ngff)
         self.complete = True
         return self.path
@@ -224,8 +225,9 @@ def create_labels(
         As in `create`.
     """
     spec = label_spec(str(image), np.dtype(dtype), attributes or {})
-    labels = Path(image) / "labels" / name
-    return create(labels, spec, overwrite=overwrite, resume=resume)
+    pending = create(Path(image) / "labels" / name, spec, overwrite=overwrite, resume=resume)
+    pending._listed = True
+    return pending
 
 
 def _temporary(path: Path) -> Path:

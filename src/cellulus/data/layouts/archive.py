@@ -130,6 +130,12 @@ class Archive:
         return VoxelSize(values, "um" if unit in {"um", "µm", "micrometer"} else "voxel")
 
     @property
+    def space(self) -> int:
+        """Return the number of spatial axes that the voxel size has; 0 if there is none."""
+        shape = self.members["voxel_size"].shape if "voxel_size" in self.members else ()
+        return shape[0] if len(shape) == 1 else 0
+
+    @property
     def voxel_extents(self) -> tuple[float, ...]:
         """Return what the member ``voxel_size`` says; nothing if it says nothing useful."""
         values = self.small("voxel_size") if "voxel_size" in self.members else np.zeros(0)
@@ -226,7 +232,7 @@ def _stacked(archive: Archive, hint: str) -> list[Sample]:
     flat = truth.shape[:-1] if truth and channel == 0 else truth.shape if truth else None
     where = f"{archive.path}: {' and '.join([images[0], *labels])}"
     several = images[0] in _MANY
-    axes = infer_axes(where, picture.shape, flat, (several, len(archive.voxel_extents), hint))
+    axes = infer_axes(where, picture.shape, flat, (several, archive.space, hint))
     inner, count = axes.removeprefix("n"), picture.shape[0]
     found = []
     for i in range(count) if axes.startswith("n") else [None]:

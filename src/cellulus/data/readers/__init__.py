@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellulus.data.readers import ome_zarr, png, tiff
+from cellulus.data.volume import spatial_axes
 from cellulus.errors import InputError, MissingError
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ def levels(path: str | Path) -> list[tuple[tuple[int, ...], VoxelSize]]:
     """
     image = open_image(path)
     return [
-        (tuple(level.array.shape[image.axes.index(a)] for a in image.space), level.voxel_size)
+        (tuple(level.array.shape[image.axes.index(axis)] for axis in space), level.voxel_size)
         for level in image.levels
+        if (space := spatial_axes(image.axes, level.array.shape))
     ]
 
 

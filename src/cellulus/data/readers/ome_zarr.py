@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.errors import BaseZarrError
 
 from cellulus.data import ngff
 from cellulus.data.readers.base import Image, Level, stem
@@ -68,7 +67,7 @@ def _group(path: str) -> zarr.Group:
         return zarr.open_group(path, mode="r")
     except PermissionError as error:
         raise StorageError(path, expected="permission to read", found=str(error)) from error
-    except (FileNotFoundError, BaseZarrError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         kind = "a zarr array" if _is_array(path) else "no zarr group"
         raise InputError(
             path,
@@ -81,7 +80,7 @@ def _group(path: str) -> zarr.Group:
 def _is_array(path: str) -> bool:
     try:
         zarr.open_array(path, mode="r")
-    except (FileNotFoundError, BaseZarrError, ValueError, KeyError, TypeError, OSError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OSError):
         return False
     return True
 
@@ -122,7 +121,7 @@ def _level(
 def _array(path: str, group: zarr.Group, name: str) -> zarr.Array[Any]:
     try:
         node = group[name]
-    except (KeyError, BaseZarrError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise InputError(
             path, expected=f"the array {name!r} that its metadata name", found="none"
         ) from error
