@@ -48,14 +48,16 @@ def result(*lines: object) -> None:
     sys.stdout.flush()
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table of results to stdout; all columns but the first are aligned to the right."""
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True
+) -> None:
+    """Write a table of results to stdout; `numbers`, in all columns but the first, stand right."""
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        made.add_column(column, justify="right" if number else "left", overflow="fold")
+        made.add_column(column, justify="right" if number and numbers else "left", overflow="fold")
     for row in rows:
         made.add_row(*row)
     _console(sys.stdout).print(made)
@@ -88,18 +90,15 @@ def traceback(failure: Exception) -> None:
 
 
 @contextlib.contextmanager
-def working(folder: Path) -> Iterator[Progress]:
+def working(folder: Path, *, resumes: bool = True) -> Iterator[Progress]:
     """Show the progress of a step that writes to `folder`; say how to go on if it is cut."""
     try:
         with _progress() as progress:
             yield progress
     except KeyboardInterrupt:
         words = [word for word in sys.argv[1:] if word not in {"--resume", "--overwrite"}]
-        error(
-            "Interrupted",
-            f"what was finished is kept in {folder}; go on with\n"
-            f"  {shlex.join(['cellulus', *words, '--resume'])}",
-        )
+        again = shlex.join(["cellulus", *words, "--resume" if resumes else "--overwrite"])
+        error("Interrupted", f"what was finished is kept in {folder}; go on with\n  {again}")
         raise
 
 

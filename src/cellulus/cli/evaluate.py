@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellulus.cli import console, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from cellulus.ops.scores import ImageScores, Scores
 
@@ -33,19 +33,21 @@ def _scores(target: Sequence[str], output: Path | None, changes: Sequence[str]) 
     from cellulus.cli import jobs
     from cellulus.errors import InputError
     from cellulus.files import write_text
-    from cellulus.pipeline.evaluate import evaluate, evaluate_paths
     from cellulus.runs import Run
 
     job = jobs.job_of(target, output=output, changes=changes)
-    if job is not None:
-        run = Run(job.folder)
-        with console.working(run.folder) as progress:
-            return evaluate(job.experiment, run, progress=progress)
-    if len(target) != 2:
+    if job is None and len(target) != 2:
         raise InputError(
             " ".join(target), expected="an experiment, or labels and truth", found="neither"
         )
-    scores = evaluate_paths(*target, jobs.defaults(changes).evaluate.iou)
+    from cellulus.pipeline.evaluate import evaluate, evaluate_paths
+
+    if job is not None:
+        with console.working(job.folder, resumes=False) as progress:
+            return evaluate(job.experiment, Run(job.folder), progress=progress)
+    with console.working(output or Path(), resumes=False) as progress:
+        thresholds = jobs.defaults(changes).evaluate.iou
+        scores = evaluate_paths(target[0], target[1], thresholds, progress=progress)
     if output is not None:
         write_text(Run(output).scores, scores.to_json())
     return scores

@@ -22,6 +22,12 @@ def _device(value: str) -> str:
     return value
 
 
+def _ngff(value: str) -> str:
+    if value not in {"0.4", "0.5"}:
+        raise typer.BadParameter(f"expected 0.4 or 0.5, found '{value}'")
+    return value
+
+
 def _verbose(value: bool) -> bool:
     if value:
         console.set_verbosity(1)
@@ -129,7 +135,17 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
-Ngff = Annotated[str, typer.Option("--ngff", metavar="0.4|0.5", help="Version of OME-Zarr.")]
+Ngff = Annotated[
+    str,
+    typer.Option("--ngff", metavar="0.4|0.5", callback=_ngff, help="Version of OME-Zarr."),
+]
+Axes = Annotated[
+    str,
+    typer.Option(
+        "--axes", metavar="AXES", show_default=False,
+        help="One letter per axis, out of tczyx, for files that do not tell theirs.",
+    ),
+]  # fmt: skip
 Verbose = Annotated[
     bool,
     typer.Option(

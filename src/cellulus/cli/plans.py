@@ -15,15 +15,15 @@ SHOWN = 20
 """Images listed; more are summed up."""
 
 
-def show(experiment: Experiment, *, as_json: bool = False) -> None:
+def show(experiment: Experiment, *, training: bool = True, as_json: bool = False) -> None:
     """Work out the plan of an experiment, and write it to stdout."""
     from cellulus.pipeline.plan import plan
 
-    made = plan(experiment)
+    made = plan(experiment, training=training)
     if as_json:
         console.result(json.dumps(made.to_dict(), indent=2))
         return
-    console.table("Plan", ["what", "value"], _summary(experiment, made))
+    console.table("Plan", ["what", "value"], _summary(experiment, made), numbers=False)
     if made.images:
         columns = ["image", "shape", "voxel size", "diameter", "network grid", "tiles", "blocks"]
         console.table("Images", columns, [_row(image) for image in made.images[:SHOWN]])
@@ -34,13 +34,15 @@ def show(experiment: Experiment, *, as_json: bool = False) -> None:
 def _summary(experiment: Experiment, plan: Plan) -> list[tuple[str, str]]:
     predictions = sum(image.prediction_bytes for image in plan.images)
     labels = sum(image.label_bytes for image in plan.images)
+    trains = f"{plan.training} images, {plan.steps} steps of {plan.batch_size} crops"
+    memory = {step: n for step, n in plan.memory.items() if plan.training or step != "train"}
     return [
         ("method", experiment.method.name),
         ("network", f"{plan.ndim} dimensions, {plan.parameters:,} parameters, view {plan.view}"),
         ("predicts", ", ".join(plan.outputs)),
-        ("training", f"{plan.training} images, {plan.steps} steps of {plan.batch_size} crops"),
+        *([("training", trains)] if plan.training else []),
         ("crop, tile, block", f"{plan.crop}, {plan.tile}, {plan.block}"),
-        *((f"{step} memory, estimated", _size(n)) for step, n in plan.memory.items()),
+        *((f"{step} memory, estimated", _size(n)) for step, n in memory.items()),
         ("predictions, at most", _size(predictions)),
         ("labels, at most", _size(labels)),
     ]

@@ -20,7 +20,7 @@ def postprocess(
 
     job, named = jobs.job_of_results(target, output=output, changes=changes, step="postprocess")
     if dry_run:
-        plans.show(job.experiment)
+        plans.show(job.experiment, training=False)
         return
     run = job.start(resume=resume, overwrite=overwrite)
     from cellulus.pipeline.postprocess import postprocess

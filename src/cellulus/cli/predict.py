@@ -25,7 +25,7 @@ def predict(
         target, model=model, output=output, changes=jobs.overrides(changes, seed)
     )
     if dry_run:
-        plans.show(job.experiment)
+        plans.show(job.experiment, training=False)
         return
     run = job.start(resume=resume, overwrite=overwrite)
     from cellulus.pipeline.predict import predict

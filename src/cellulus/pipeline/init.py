@@ -19,7 +19,6 @@ from cellulus.errors import InputError
 from cellulus.experiment.load import absolute
 from cellulus.experiment.render import render
 from cellulus.experiment.sections import ApplyImage, Data, Experiment
-from cellulus.ops.diameter import estimate_diameter
 from cellulus.space import Length, Unit
 
 if TYPE_CHECKING:
@@ -193,6 +192,8 @@ def measure(volume: Volume) -> float:
     InputError
         If the image holds NaN or infinite intensities there.
     """
+    from cellulus.ops.diameter import estimate_diameter  # costly to import, and rarely needed
+
     edge = round(LOOKED_AT_VOXELS ** (1 / volume.ndim))
     starts = [max(0, (n - edge) // 2) for n in volume.shape]
     region = tuple(slice(a, min(a + edge, n)) for a, n in zip(starts, volume.shape, strict=True))

@@ -11,11 +11,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from cellulus.pipeline.samples import open_samples, open_training
-
 from cellulus.errors import InputError
 from cellulus.nn import shapes
 from cellulus.pipeline.init import LOOKED_AT, measure
+from cellulus.pipeline.samples import open_samples, open_training
 from cellulus.space import Length, Scale
 
 if TYPE_CHECKING:
@@ -112,10 +111,17 @@ class Plan:
         return asdict(self)
 
 
-def plan(experiment: Experiment) -> Plan:
+def plan(experiment: Experiment, *, training: bool = True) -> Plan:
     """Open the images of an experiment, metadata only, and work out what it will do.
 
     Where every image has its own diameter, the first few are measured, which reads their middle.
+
+    Parameters
+    ----------
+    experiment
+        What to do.
+    training
+        Whether it will train; otherwise the images to learn from need not be there.
 
     Raises
     ------
@@ -123,9 +129,8 @@ def plan(experiment: Experiment) -> Plan:
         If an image cannot be opened, or does not go with the settings.
     """
     samples = open_samples(experiment) if experiment.data.apply else []
-    return plan_volumes(
-        experiment, [sample.volume for sample in samples], open_training(experiment)
-    )
+    learnt_from = open_training(experiment) if training else []
+    return plan_volumes(experiment, [sample.volume for sample in samples], learnt_from)
 
 
 def plan_volumes(
@@ -146,7 +151,7 @@ def plan_volumes(
         steps=experiment.train.steps,
         batch_size=experiment.train.batch_size,
         training=len(training),
-        memory=_memory(experiment, ndim, inputs, edges),
+        memory=_memory(experiment, edges, everything),
         images=tuple(
             _image(experiment, volume, edges, known=index < LOOKED_AT)
             for index, volume in enumerate(volumes)
@@ -174,7 +179,7 @@ def _blocks(network: Network, inputs: int) -> list[tuple[int, int, int]]:
 
 def _convolutions(ndim: int, inputs: int, outputs: int) -> int:
     """Return the weights and biases of one block, of kernels 3, 1, 1, 3."""
-    taps = 3**ndim
+    taps: int = 3**ndim
     return taps * inputs * outputs + (2 + taps) * outputs**2 + 4 * outputs
 
 
@@ -188,6 +193,13 @@ def _common(volumes: Sequence[Volume]) -> tuple[int, int]:
             expected="images with the same number of axes and channels",
             found=found,
             remedy="make an experiment for each kind",
+        )
+    if not kinds:
+        raise InputError(
+            "data.apply",
+            expected="at least one image to find objects in",
+            found="none",
+            remedy="add a table [[data.apply]]",
         )
     return next(iter(kinds))
 
@@ -237,14 +249,16 @@ def _count(shape: Shape, edge: int) -> int:
 
 
 def _memory(
-    experiment: Experiment, ndim: int, inputs: int, edges: dict[str, int]
+    experiment: Experiment, edges: dict[str, int], volumes: Sequence[Volume]
 ) -> dict[str, int]:
     """Estimate what lives at once [byte]: activations of float32, or arrays of a block."""
+    ndim, inputs = _common(volumes)
     network = experiment.network
     blocks = _blocks(network, inputs)
     outputs = len(experiment.method.channels(ndim))
     crop = experiment.train.batch_size * edges["crop"] ** ndim
     tile = experiment.predict.batch_size * edges["tile"] ** ndim
+    block = max(math.prod(min(n, edges["block"]) for n in volume.shape) for volume in volumes)
     # Training keeps what each of a block's four layers gave; the optimiser, three copies more.
     kept = sum((a + 4 * b) / 2 ** (level * ndim) for a, b, level in blocks)
     # Predicting keeps the widest layer's input and output, and the skip connections.
@@ -254,5 +268,5 @@ def _memory(
     return {
         "train": round(4 * (crop * kept + 4 * weights)),
         "predict": round(4 * (tile * (widest + skips) + weights)),
-        "segment": 4 * edges["block"] ** ndim * (outputs + inputs + 2),
+        "segment": 4 * block * (outputs + inputs + 2),
     }

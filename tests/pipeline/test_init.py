@@ -1,0 +1,141 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+
+from cellulus.data.volume import Volume
+from cellulus.errors import InputError, MissingError
+from cellulus.experiment.load import parse
+from cellulus.pipeline.init import init, measure, name_of
+from cellulus.space import Length, VoxelSize
+
+
+def discs(diameter, shape=(160, 160), seed=0):
+    """Draw bright discs on a grid, so that none touch."""
+    rng = np.random.default_rng(seed)
+    grid = np.indices(shape)
+    image = rng.normal(20, 3, shape)
+    step = 2 * diameter
+    for y in range(step // 2, shape[0], step):
+        for x in range(step // 2, shape[1], step):
+            image[np.hypot(grid[0] - y, grid[1] - x) < diameter / 2] += 150
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(image).save(path)
+    return str(path)
+
+
+def reads_back(proposal, base):
+    return parse(proposal.text, source="x.toml", base=base) == proposal.experiment
+
+
+def test_images_alike_get_one_diameter(tmp_path):
+    for number in range(3):
+        write(tmp_path / "images" / f"{number}.png", discs(18, seed=number))
+    proposal = init([str(tmp_path / "images")], base=tmp_path)
+    length = proposal.experiment.data.object_diameter
+    assert length.unit == "voxel"
+    assert 13 < length.value < 24
+    assert 'image = "images/*.png"' in proposal.text
+    assert "3 images: 160 y x 160 x, uint8, voxel size unknown" in proposal.summary
+    assert all(line in proposal.text for line in proposal.summary)
+    assert reads_back(proposal, tmp_path)
+
+
+def test_images_that_differ_are_measured_one_by_one(tmp_path):
+    images = [write(tmp_path / "a.png", discs(10)), write(tmp_path / "b.png", discs(30))]
+    proposal = init(images)
+    assert proposal.experiment.data.object_diameter == "auto"
+    assert "measured image by image" in proposal.text
+    assert reads_back(proposal, Path())
+
+
+def test_a_known_voxel_size_gives_micrometres(tmp_path):
+    file = tmp_path / "a.tif"
+    tifffile.imwrite(
+        file, discs(18), imagej=True, resolution=(2.0, 2.0), metadata={"unit": "um", "axes": "YX"}
+    )
+    length = init([str(file)]).experiment.data.object_diameter
+    assert length.unit == "um"
+    assert 6.5 < length.value < 12
+
+
+def test_every_file_of_a_folder_becomes_a_glob_and_some_do_not(tmp_path):
+    paths = [write(tmp_path / f"{name}.png", discs(18)) for name in "abc"]
+    assert [e.image for e in init(paths).experiment.data.apply] == [str(tmp_path / "*.png")]
+    assert [e.image for e in init(paths[:2]).experiment.data.apply] == paths[:2]
+
+
+def test_a_choice_of_channels_is_made_and_said(tmp_path):
+    file = tmp_path / "a.tif"
+    stack = np.stack([discs(18), discs(18) // 2])
+    tifffile.imwrite(file, stack, imagej=True, metadata={"axes": "CYX"})
+    proposal = init([str(file)])
+    assert proposal.experiment.data.channels == (0,)
+    assert any("channel 0 of 2" in line for line in proposal.summary)
+    assert "\nchannels = [0]" in proposal.text
+
+
+def test_an_image_in_which_nothing_stands_out(tmp_path):
+    path = write(tmp_path / "a.png", np.full((64, 64), 7, np.uint8))
+    proposal = init([path])
+    assert proposal.experiment.data.object_diameter == "auto"
+    assert "nothing stands out" in proposal.text
+
+
+def test_flat_images_and_volumes_do_not_mix(tmp_path):
+    flat = write(tmp_path / "a.png", discs(18))
+    deep = tmp_path / "b.tif"
+    tifffile.imwrite(deep, np.zeros((5, 32, 32), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(InputError, match="2 axes"):
+        init([flat, str(deep)])
+
+
+def test_nothing_to_look_at(tmp_path):
+    with pytest.raises(MissingError):
+        init([str(tmp_path / "none.png")])
+    with pytest.raises(InputError, match="without any"):
+        init([str(tmp_path)])
+
+
+def test_nan_is_refused():
+    image = discs(18).astype(np.float32)
+    image[80, 80] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        measure(Volume.of(image))
+
+
+def test_a_length_does_not_depend_on_the_unit():
+    image = discs(18)
+    voxels = measure(Volume.of(image))
+    um = measure(Volume.of(image, voxel_size=VoxelSize((0.5, 0.5), "um")))
+    assert um == pytest.approx(voxels / 2)
+    relative = measure(Volume.of(image, voxel_size=VoxelSize((3.0, 3.0))))
+    assert relative == pytest.approx(voxels)
+    assert isinstance(Length(um, "um").in_voxels(VoxelSize((0.5, 0.5), "um")), tuple)
+
+
+@pytest.mark.parametrize(
+    ("images", "name"),
+    [
+        (["/data/embryo.ome.zarr"], "embryo"),
+        (["/data/a.ome.tif"], "a"),
+        (["/data/nuclei/*.png"], "nuclei"),
+        (["/data/nuclei/a.png", "/data/nuclei/b.png"], "nuclei"),
+        (["/data/nuclei"], "nuclei"),
+    ],
+)
+def test_names_of_runs(images, name):
+    assert name_of(images) == name
+
+
+def test_looking_imports_no_torch():
+    code = "import sys, cellulus.pipeline.init; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,151 @@
+import math
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from cellulus.data.volume import Volume
+from cellulus.errors import InputError, MissingError
+from cellulus.experiment.load import parse
+from cellulus.experiment.sections import Data, Experiment, Network, Predict, Segment, Train
+from cellulus.nn.unet import UNet
+from cellulus.pipeline.plan import parameters, plan, plan_volumes
+from cellulus.space import VoxelSize, blocks
+
+
+def volume(shape, size=None, name="a", channels=1):
+    array = np.zeros((channels, *shape), np.uint8)
+    axes = "c" + "zyx"[-len(shape) :]
+    return Volume.of(array, axes=axes, name=name, voxel_size=size and VoxelSize(size, "um"))
+
+
+def spots(shape=(128, 128), diameter=18):
+    grid = np.indices(shape)
+    image = np.zeros(shape, np.uint8)
+    for y in range(diameter, shape[0], 2 * diameter):
+        for x in range(diameter, shape[1], 2 * diameter):
+            image[np.hypot(grid[0] - y, grid[1] - x) < diameter / 2] = 200
+    return image
+
+
+def build(network, ndim, inputs, outputs):
+    names = ("features", "growth", "depth", "head_features")
+    return UNet(ndim, inputs, outputs, **{name: getattr(network, name) for name in names})
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("inputs", [1, 3])
+def test_parameters_are_those_of_the_network(ndim, depth, inputs):
+    network = Network(features=3, growth=2, depth=depth, head_features=5)
+    real = sum(weights.numel() for weights in build(network, ndim, inputs, 4).parameters())
+    assert parameters(network, ndim, inputs, 4) == real
+
+
+def test_an_anisotropic_volume():
+    experiment = Experiment(
+        data=Data(object_diameter="9.6 um"),
+        predict=Predict(tile=32),
+        segment=Segment(block=64),
+        train=Train(crop=41),
+    )
+    made = plan_volumes(experiment, [volume((20, 100, 130), (2.0, 0.8, 0.8))], [])
+    (image,) = made.images
+    assert image.diameter == pytest.approx((4.8, 12, 12))
+    # 20 canonical voxels per object: 20 / 4.8 in z, 20 / 12 in y and x.
+    assert image.canonical_shape == (84, 167, 217)
+    assert (made.view, made.crop, made.tile, made.block) == (17, 42, 32, 64)
+    step = (32 - 16,) * 3
+    assert image.tiles == sum(1 for _ in blocks(image.canonical_shape, step, (0, 0, 0)))
+    assert image.blocks == 1 * 2 * 3
+    assert image.label_bytes == 4 * 20 * 100 * 130
+    assert image.prediction_bytes == 2 * 4 * 20 * 100 * 130
+    assert made.outputs == ("offset_z", "offset_y", "offset_x", "uncertainty")
+
+
+@pytest.mark.parametrize(("ndim", "sizes"), [(2, (128, 512, 2048)), (3, (48, 96, 256))])
+def test_sizes_left_to_the_program_are_those_of_the_docstrings(ndim, sizes):
+    made = plan_volumes(Experiment(data=Data(object_diameter=9)), [volume((32,) * ndim)], [])
+    assert (made.crop, made.tile, made.block) == sizes
+    for section, key, size in [
+        ("train", "crop", 0),
+        ("predict", "tile", 1),
+        ("segment", "block", 2),
+    ]:
+        field = Experiment.model_fields[section].annotation.model_fields[key]
+        assert f"{sizes[size]} in {ndim}D" in field.description
+
+
+def test_memory_grows_with_what_bounds_it():
+    def memory(**sections):
+        experiment = Experiment(data=Data(object_diameter=9), **sections)
+        return plan_volumes(experiment, [volume((5000, 4096))], []).memory
+
+    base = memory()
+    assert memory(train=Train(batch_size=16))["train"] > 1.8 * base["train"]
+    assert memory(predict=Predict(tile=1024))["predict"] > 3 * base["predict"]
+    assert memory(segment=Segment(block=4096))["segment"] == 4 * base["segment"]
+    assert all(isinstance(count, int) and count > 0 for count in base.values())
+
+
+def test_training_memory_is_at_least_what_autograd_keeps():
+    import torch
+
+    network = Network(features=4, growth=2, depth=1, head_features=6)
+    train = Train(batch_size=2, crop=32)
+    experiment = Experiment(data=Data(object_diameter=9), network=network, train=train)
+    made = plan_volumes(experiment, [volume((64, 64))], [])
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    model = build(network, 2, 1, 3)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.zeros(2, 1, 32, 32)).sum()
+    assert sum(kept.values()) <= made.memory["train"] <= 3 * sum(kept.values())
+
+
+def test_diameters_are_measured_where_none_is_given():
+    images = [Volume.of(spots(), name=f"{n}") for n in range(12)]
+    made = plan_volumes(Experiment(), images, [])
+    assert made.images[0].diameter == pytest.approx((18, 18), rel=0.4)
+    assert made.images[-1].diameter is None
+    assert made.images[-1].tiles is None
+    assert made.images[-1].blocks == 1
+
+
+def test_an_image_in_which_nothing_stands_out():
+    made = plan_volumes(Experiment(), [volume((64, 64))], [])
+    assert made.images[0].canonical_shape is None
+
+
+def test_images_must_be_of_one_kind():
+    with pytest.raises(InputError, match="b: 3 axes"):
+        plan_volumes(Experiment(), [volume((64, 64))], [volume((9, 9, 9), name="b")])
+    with pytest.raises(InputError, match="2 channels"):
+        plan_volumes(Experiment(), [volume((64, 64)), volume((64, 64), channels=2, name="b")], [])
+
+
+def test_micrometres_without_a_voxel_size():
+    with pytest.raises(InputError, match="voxel_size"):
+        plan_volumes(Experiment(data=Data(object_diameter="9 um")), [volume((64, 64))], [])
+
+
+def test_the_plan_of_an_experiment(tmp_path):
+    for name in "ab":
+        PIL.Image.fromarray(spots()).save(tmp_path / f"{name}.png")
+    text = '[data]\nobject_diameter = 18\n[[data.apply]]\nimage = "*.png"\n'
+    made = plan(parse(text, source="x.toml", base=tmp_path))
+    assert [image.name for image in made.images] == ["a", "b"]
+    assert made.training == 2, "without images to learn from, those to apply to are learnt from"
+    assert made.images[0].shape == (128, 128)
+    assert math.prod(made.images[0].canonical_shape) == 143**2
+    assert made.to_dict()["images"][1]["name"] == "b"
+
+
+def test_images_that_are_not_there(tmp_path):
+    text = '[[data.apply]]\nimage = "none.png"\n'
+    with pytest.raises(MissingError):
+        plan(parse(text, source="x.toml", base=tmp_path))
