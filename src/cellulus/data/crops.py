@@ -1,0 +1,119 @@
+"""Random crops of the canonical grid, the same for the same seed and step however they are read.
+
+The crop of (seed, step, place in the batch) does not depend on the crops before it: a run cut
+and resumed sees what an uncut run would have seen, and any number of threads may prepare them.
+Knows nothing of networks or losses.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from cellulus.data.augment import Augmentation
+    from cellulus.data.canonical import Canonical
+
+CACHED_VOXELS = 2**22
+"""A canonical image up to this size is kept in memory once read [voxel]."""
+CACHED_TOTAL = 2**28
+"""Voxels kept in memory in all; images beyond are read anew for every crop."""
+
+
+@dataclass
+class Crops:
+    """A source of random crops.
+
+    Attributes
+    ----------
+    images
+        Where crops come from; an image is drawn in proportion to its size.
+    size
+        Extent of a crop [canonical voxel]; an image that is smaller is mirrored outwards.
+    seed
+        Of every random choice.
+    augmentations
+        One per image, or none.
+    """
+
+    images: Sequence[Canonical]
+    size: tuple[int, ...]
+    seed: int
+    augmentations: Sequence[Augmentation] | None = None
+
+    def __post_init__(self) -> None:
+        volumes = np.array([np.prod(image.shape, dtype=np.float64) for image in self.images])
+        self._share = volumes / volumes.sum()
+        self._cache: dict[int, NDArray[np.float32]] = {}
+        self._cached = 0
+
+    def batch(self, step: int, count: int) -> NDArray[np.float32]:
+        """Return the `count` crops of a step, ``(count, C, *size)``."""
+        return np.stack([self.crop(step, place) for place in range(count)])
+
+    def crop(self, step: int, place: int) -> NDArray[np.float32]:
+        """Return one crop, ``(C, *size)``."""
+        rng = np.random.default_rng((self.seed, step, place))
+        which = int(rng.choice(len(self.images), p=self._share))
+        start = [
+            int(rng.integers(0, n - size + 1)) if n > size else (n - size) // 2
+            for n, size in zip(self.images[which].shape, self.size, strict=True)
+        ]
+        region = tuple(slice(a, a + size) for a, size in zip(start, self.size, strict=True))
+        image = self._read(which, region)
+        return self.augmentations[which](image, rng) if self.augmentations else image
+
+    def prefetch(
+        self, steps: range, count: int, workers: int
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield ``(step, batch)`` in order, prepared ahead by `workers` threads."""
+        if workers == 0:
+            for step in steps:
+                yield step, self.batch(step, count)
+            return
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="crops")
+        ahead: deque[tuple[int, Future[NDArray[np.float32]]]] = deque()
+        try:
+            for step in steps:
+                ahead.append((step, pool.submit(self.batch, step, count)))
+                if len(ahead) > 2 * workers:
+                    ready, batch = ahead.popleft()
+                    yield ready, batch.result()
+            while ahead:
+                ready, batch = ahead.popleft()
+                yield ready, batch.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, which: int, region: tuple[slice, ...]) -> NDArray[np.float32]:
+        image = self.images[which]
+        size = int(np.prod(image.shape, dtype=np.int64))
+        if which not in self._cache:
+            if size > CACHED_VOXELS or self._cached + size > CACHED_TOTAL:
+                return image.read(region)
+            self._cache[which] = image.read(tuple(slice(0, n) for n in image.shape))
+            self._cached += size
+        whole = self._cache[which]
+        return _mirrored(whole, region)
+
+
+def _mirrored(whole: NDArray[np.float32], region: tuple[slice, ...]) -> NDArray[np.float32]:
+    """Cut a region that may reach outside, where the image is mirrored at its outermost voxels."""
+    before = [max(0, -part.start) for part in region]
+    after = [max(0, part.stop - n) for part, n in zip(region, whole.shape[1:], strict=True)]
+    inside = tuple(
+        slice(max(part.start, 0), min(part.stop, n))
+        for part, n in zip(region, whole.shape[1:], strict=True)
+    )
+    part = whole[(slice(None), *inside)]
+    if any(before) or any(after):
+        part = np.pad(part, [(0, 0), *zip(before, after, strict=True)], mode="reflect")
+    return part

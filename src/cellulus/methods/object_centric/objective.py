@@ -1,0 +1,134 @@
+"""The pairwise loss, in a dense form that gathers nothing.
+
+Legend: B batch, D dimensions, S space, K displacements.
+
+Draw K displacements d from a ball. For each, compare the offset map r with itself moved by d:
+the embeddings of x and x + d differ by ``delta = r(x) - r(x + d) - d``, and the loss is the mean
+of ``1 - exp(-|delta|^2 / tau)``, plus a small pull on ``|r|``. Both members of a pair get
+gradients: then the gradient of a common shift of all offsets vanishes, as the loss demands.
+
+Source: Wolf et al. 2023, arXiv 2310.08501, equations 2 and 3. The paper's sigmoid of the squared
+distance and this exponential differ by an affine map in shape.
+Knows nothing of networks or images; one code path for any D.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cellulus.methods.object_centric.settings import ObjectCentric
+
+
+class PairwiseObjective:
+    """What training minimises.
+
+    Parameters
+    ----------
+    settings
+        Radius, temperature, regularisation and number of pairs.
+    ndim
+        Spatial dimensions.
+    object_voxels
+        Object diameter on the network's grid [voxel].
+    """
+
+    def __init__(self, settings: ObjectCentric, ndim: int, object_voxels: float) -> None:
+        self.settings = settings
+        self.candidates = half_ball(settings.radius * object_voxels, ndim)
+
+    def __call__(self, output: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return ``loss``, ``pairs`` and ``length`` for offsets ``(B, D, *S)`` [voxel]."""
+        inside = np.abs(self.candidates) < np.array(output.shape[2:])
+        candidates = self.candidates[inside.all(axis=1)]
+        order = torch.randperm(len(candidates), generator=generator)
+        chosen = candidates[order[: self.settings.pairs].numpy()]
+        offsets = output.float()
+        pairs = pairwise_loss(offsets, chosen, self.settings.temperature)
+        length = offsets.norm(dim=1).mean()
+        loss = pairs + self.settings.regularisation * length
+        return {"loss": loss, "pairs": pairs.detach(), "length": length.detach()}
+
+
+def half_ball(radius: float, ndim: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the integer displacements shorter than `radius`, one of each pair d, -d.
+
+    Returns
+    -------
+    displacements
+        ``(n, ndim)``, in lexicographic order.
+    """
+    reach = int(np.ceil(radius))
+    grid = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * ndim, indexing="ij"), axis=-1)
+    points = grid.reshape(-1, ndim)
+    points = points[(points**2).sum(axis=1) < radius**2]
+    return points[len(points) // 2 + 1 :]  # lexicographic: the second half mirrors the first
+
+
+def pairwise_loss(
+    offsets: Tensor, displacements: np.ndarray[Any, np.dtype[np.int64]], temperature: float
+) -> Tensor:
+    """Return the mean over displacements and voxels of ``1 - exp(-|delta|^2 / temperature)``.
+
+    Parameters
+    ----------
+    offsets
+        ``(B, D, *S)`` float32 [voxel].
+    displacements
+        ``(K, D)`` [voxel], each shorter than the extent.
+    temperature
+        Squared distance at which the loss saturates [voxel^2].
+
+    Returns
+    -------
+    loss
+        Scalar in [0, 1).
+    """
+    loss: Tensor = _Pairwise.apply(offsets, displacements, temperature)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Pairwise(torch.autograd.Function):
+    """Value and gradient in one pass: no graph over K displacements is kept in memory."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, offsets: Tensor, displacements: np.ndarray[Any, Any], temperature: float
+    ) -> Tensor:
+        offsets = offsets.contiguous()
+        gradient = torch.zeros_like(offsets)
+        total = offsets.new_zeros((), dtype=torch.float64)
+        for displacement in displacements.tolist():
+            here, there = _overlap(offsets, displacement)
+            shift = offsets.new_tensor(displacement).view(-1, *[1] * (offsets.ndim - 2))
+            delta = offsets[here] - offsets[there]
+            delta -= shift
+            near = delta.square().sum(dim=1, keepdim=True).div_(-temperature).exp_()
+            share = 1.0 / (near.numel() * len(displacements))
+            total += share * (near.numel() - near.sum(dtype=torch.float64))
+            delta.mul_(near).mul_(2.0 * share / temperature)
+            gradient[here] += delta
+            gradient[there] -= delta
+        ctx.save_for_backward(gradient)
+        return total.to(offsets.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad, None, None
+
+
+def _overlap(
+    offsets: Tensor, displacement: list[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return where x and x + d both lie inside the crop, as indices of x and of x + d."""
+    here, there = [slice(None), slice(None)], [slice(None), slice(None)]
+    for d, n in zip(displacement, offsets.shape[2:], strict=True):
+        here.append(slice(max(-d, 0), n - max(d, 0)))
+        there.append(slice(max(d, 0), n - max(-d, 0)))
+    return tuple(here), tuple(there)

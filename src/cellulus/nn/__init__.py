@@ -1,0 +1,1 @@
+"""The network: one U-Net for any number of dimensions, and the arithmetic of its sizes."""
