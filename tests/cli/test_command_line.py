@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -213,3 +214,28 @@ def test_a_dry_run_of_images_shows_the_plan_and_writes_nothing(name, images, mon
 def test_an_image_that_is_not_there_is_found_by_check(experiment, capsys):
     assert main(["check", "x.toml"]) == 2
     assert "a.png" in capsys.readouterr().err
+
+
+def test_an_interrupt_from_the_keyboard(experiment):
+    """A real signal to a real process, in the middle of a step that never ends."""
+    code = (
+        "import sys, time, types\n"
+        "step = types.ModuleType('cellulus.pipeline.train')\n"
+        "def train(*arguments, **options):\n"
+        "    sys.stdout.write('ready\\n')\n    sys.stdout.flush()\n    time.sleep(60)\n"
+        "step.train = train\n"
+        "sys.modules[step.__name__] = step\n"
+        "from cellulus.cli import main\n"
+        "sys.argv[1:] = ['train', 'x.toml', '--overwrite']\n"
+        "sys.exit(main())\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=experiment.parent, env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "cellulus train x.toml --resume" in said
+    assert "Traceback" not in said

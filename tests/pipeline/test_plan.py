@@ -12,6 +12,8 @@ from cellulus.nn.unet import UNet
 from cellulus.pipeline.plan import parameters, plan, plan_volumes
 from cellulus.space import VoxelSize, blocks
 
+SIZES = (("train", "crop"), ("predict", "tile"), ("segment", "block"))
+
 
 def volume(shape, size=None, name="a", channels=1):
     array = np.zeros((channels, *shape), np.uint8)
@@ -67,13 +69,9 @@ def test_an_anisotropic_volume():
 def test_sizes_left_to_the_program_are_those_of_the_docstrings(ndim, sizes):
     made = plan_volumes(Experiment(data=Data(object_diameter=9)), [volume((32,) * ndim)], [])
     assert (made.crop, made.tile, made.block) == sizes
-    for section, key, size in [
-        ("train", "crop", 0),
-        ("predict", "tile", 1),
-        ("segment", "block", 2),
-    ]:
+    for place, (section, key) in enumerate(SIZES):
         field = Experiment.model_fields[section].annotation.model_fields[key]
-        assert f"{sizes[size]} in {ndim}D" in field.description
+        assert f"{sizes[place]} in {ndim}D" in field.description
 
 
 def test_memory_grows_with_what_bounds_it():
@@ -149,3 +147,18 @@ def test_images_that_are_not_there(tmp_path):
     text = '[[data.apply]]\nimage = "none.png"\n'
     with pytest.raises(MissingError):
         plan(parse(text, source="x.toml", base=tmp_path))
+
+
+def test_predicting_needs_no_images_to_learn_from(tmp_path):
+    PIL.Image.fromarray(spots()).save(tmp_path / "a.png")
+    text = '[[data.train]]\nimage = "gone.png"\n[[data.apply]]\nimage = "a.png"\n'
+    experiment = parse(text, source="x.toml", base=tmp_path)
+    assert plan(experiment, training=False).training == 0
+    with pytest.raises(MissingError, match="gone"):
+        plan(experiment)
+
+
+def test_predicting_needs_images(tmp_path):
+    experiment = parse('[[data.train]]\nimage = "a.png"\n', source="x.toml", base=tmp_path)
+    with pytest.raises(InputError, match=r"data\.apply"):
+        plan(experiment, training=False)
