@@ -7,11 +7,9 @@ import PIL.Image
 import pytest
 import tifffile
 
-from cellulus.data.volume import Volume
 from cellulus.errors import InputError, MissingError
 from cellulus.experiment.load import parse
-from cellulus.pipeline.init import init, measure, name_of
-from cellulus.space import Length, VoxelSize
+from cellulus.pipeline.init import init, name_of
 
 
 def discs(diameter, shape=(160, 160), seed=0):
@@ -103,23 +101,6 @@ def test_nothing_to_look_at(tmp_path):
         init([str(tmp_path / "none.png")])
     with pytest.raises(InputError, match="without any"):
         init([str(tmp_path)])
-
-
-def test_nan_is_refused():
-    image = discs(18).astype(np.float32)
-    image[80, 80] = np.nan
-    with pytest.raises(InputError, match="NaN"):
-        measure(Volume.of(image))
-
-
-def test_a_length_does_not_depend_on_the_unit():
-    image = discs(18)
-    voxels = measure(Volume.of(image))
-    um = measure(Volume.of(image, voxel_size=VoxelSize((0.5, 0.5), "um")))
-    assert um == pytest.approx(voxels / 2)
-    relative = measure(Volume.of(image, voxel_size=VoxelSize((3.0, 3.0))))
-    assert relative == pytest.approx(voxels)
-    assert isinstance(Length(um, "um").in_voxels(VoxelSize((0.5, 0.5), "um")), tuple)
 
 
 @pytest.mark.parametrize(

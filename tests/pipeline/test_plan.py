@@ -10,6 +10,7 @@ from cellulus.experiment.load import parse
 from cellulus.experiment.sections import Data, Experiment, Network, Predict, Segment, Train
 from cellulus.nn.unet import UNet
 from cellulus.pipeline.plan import parameters, plan, plan_volumes
+from cellulus.pipeline.predict import count_tiles
 from cellulus.space import VoxelSize, blocks
 
 SIZES = (("train", "crop"), ("predict", "tile"), ("segment", "block"))
@@ -57,11 +58,11 @@ def test_an_anisotropic_volume():
     # 20 canonical voxels per object: 20 / 4.8 in z, 20 / 12 in y and x.
     assert image.canonical_shape == (84, 167, 217)
     assert (made.view, made.crop, made.tile, made.block) == (17, 42, 32, 64)
-    step = (32 - 16,) * 3
-    assert image.tiles == sum(1 for _ in blocks(image.canonical_shape, step, (0, 0, 0)))
+    assert image.tiles == count_tiles(experiment, image.canonical_shape)
+    assert image.tiles == sum(1 for _ in blocks((84, 167, 217), (32,) * 3, (0, 0, 0)))
     assert image.blocks == 1 * 2 * 3
     assert image.label_bytes == 4 * 20 * 100 * 130
-    assert image.prediction_bytes == 2 * 4 * 20 * 100 * 130
+    assert image.prediction_bytes == 2 * 4 * 84 * 167 * 217
     assert made.outputs == ("offset_z", "offset_y", "offset_x", "uncertainty")
 
 
@@ -82,7 +83,7 @@ def test_memory_grows_with_what_bounds_it():
     base = memory()
     assert memory(train=Train(batch_size=16))["train"] > 1.8 * base["train"]
     assert memory(predict=Predict(tile=1024))["predict"] > 3 * base["predict"]
-    assert memory(segment=Segment(block=4096))["segment"] == 4 * base["segment"]
+    assert memory(segment=Segment(block=4096))["segment"] > 3 * base["segment"]
     assert all(isinstance(count, int) and count > 0 for count in base.values())
 
 
@@ -105,12 +106,32 @@ def test_training_memory_is_at_least_what_autograd_keeps():
     assert sum(kept.values()) <= made.memory["train"] <= 3 * sum(kept.values())
 
 
+def test_small_images_need_no_more_memory_than_they_have_voxels():
+    def memory(edge):
+        experiment = Experiment(data=Data(object_diameter=20))
+        return plan_volumes(experiment, [volume((edge, edge))], []).memory
+
+    small, large, larger = memory(64), memory(1024), memory(8192)
+    assert small["train"] == large["train"]
+    assert small["predict"] < large["predict"] / 10
+    assert large["predict"] == larger["predict"], "bounded by the tile"
+    assert small["segment"] == large["segment"] / 256
+
+
+def test_without_images_to_apply_to_only_training_is_planned():
+    experiment = Experiment(data=Data(object_diameter=9))
+    made = plan_volumes(experiment, [], [volume((64, 64))])
+    assert set(made.memory) == {"train"}
+    assert made.images == ()
+
+
 def test_diameters_are_measured_where_none_is_given():
     images = [Volume.of(spots(), name=f"{n}") for n in range(12)]
     made = plan_volumes(Experiment(), images, [])
     assert made.images[0].diameter == pytest.approx((18, 18), rel=0.4)
     assert made.images[-1].diameter is None
     assert made.images[-1].tiles is None
+    assert made.images[-1].prediction_bytes is None
     assert made.images[-1].blocks == 1
 
 

@@ -32,7 +32,8 @@ def show(experiment: Experiment, *, training: bool = True, as_json: bool = False
 
 
 def _summary(experiment: Experiment, plan: Plan) -> list[tuple[str, str]]:
-    predictions = sum(image.prediction_bytes for image in plan.images)
+    predictions = [image.prediction_bytes for image in plan.images]
+    known = [count for count in predictions if count is not None]
     labels = sum(image.label_bytes for image in plan.images)
     trains = f"{plan.training} images, {plan.steps} steps of {plan.batch_size} crops"
     memory = {step: n for step, n in plan.memory.items() if plan.training or step != "train"}
@@ -43,7 +44,7 @@ def _summary(experiment: Experiment, plan: Plan) -> list[tuple[str, str]]:
         *([("training", trains)] if plan.training else []),
         ("crop, tile, block", f"{plan.crop}, {plan.tile}, {plan.block}"),
         *((f"{step} memory, estimated", _size(n)) for step, n in memory.items()),
-        ("predictions, at most", _size(predictions)),
+        ("predictions, at most", _size(sum(known)) if known == predictions else "when run"),
         ("labels, at most", _size(labels)),
     ]
 

@@ -19,19 +19,15 @@ from cellulus.errors import InputError
 from cellulus.experiment.load import absolute
 from cellulus.experiment.render import render
 from cellulus.experiment.sections import ApplyImage, Data, Experiment
+from cellulus.pipeline.measure import LOOKED_AT, measure
 from cellulus.space import Length, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellulus.data.readers.base import Image
-    from cellulus.data.volume import Volume
     from cellulus.experiment.positions import Key
 
-LOOKED_AT = 8
-"""Images whose objects are measured, spread evenly over all."""
-LOOKED_AT_VOXELS = 1_000_000
-"""Size of the part of an image, around its middle, that is measured [voxel]."""
 SPREAD = 1.5
 """Images whose diameters differ by more than this factor get one each."""
 
@@ -150,6 +146,7 @@ def _shortened(patterns: list[str]) -> list[str]:
 
 
 def _spread(images: list[Image]) -> list[Image]:
+    """Return the images to measure, spread evenly over all."""
     at = np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(int))
     return [images[index] for index in at]
 
@@ -176,37 +173,6 @@ def _channels(images: list[Image]) -> tuple[tuple[int, ...], str]:
         f"channel 0 of {first.extent('c')} ({names}) was taken, unseen: change data.channels "
         "if the objects are in another"
     )
-
-
-def measure(volume: Volume) -> float:
-    """Return the diameter of a typical object in the middle of an image.
-
-    Returns
-    -------
-    diameter
-        [um], or [voxel] of the finest axis where the voxel size is unknown; 0 if nothing stands
-        out.
-
-    Raises
-    ------
-    InputError
-        If the image holds NaN or infinite intensities there.
-    """
-    from cellulus.ops.diameter import estimate_diameter  # costly to import, and rarely needed
-
-    edge = round(LOOKED_AT_VOXELS ** (1 / volume.ndim))
-    starts = [max(0, (n - edge) // 2) for n in volume.shape]
-    region = tuple(slice(a, min(a + edge, n)) for a, n in zip(starts, volume.shape, strict=True))
-    part = volume.read(region)[0]
-    if not np.isfinite(part).all():
-        raise InputError(
-            volume.path or volume.name,
-            expected="finite intensities",
-            found="NaN or infinite ones",
-            remedy="replace them (for example by 0) before conversion",
-        )
-    size = volume.voxel_size
-    return estimate_diameter(part, size.values) / (1.0 if size.unit == "um" else min(size.values))
 
 
 def _look(image: Image, channels: tuple[int, ...]) -> Seen:

@@ -8,13 +8,15 @@ out, because it depends on a machine that was not measured.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellulus.errors import InputError
 from cellulus.nn import shapes
-from cellulus.pipeline.init import LOOKED_AT, measure
-from cellulus.pipeline.samples import open_samples, open_training
+from cellulus.pipeline.extents import block_extent, crop_extent, tile_extent
+from cellulus.pipeline.measure import LOOKED_AT, measure
+from cellulus.pipeline.samples import common_kind, open_samples, open_training
 from cellulus.space import Length, Scale
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from cellulus.experiment.sections import Experiment, Network
 
 Shape = tuple[int, ...]
+
+UNBOUNDED = sys.maxsize // 2
+"""Extent of an image that no tile or block holds whole [voxel]."""
+MARGIN = 4.0
+"""What is read around a block, about; each decoder knows its own exactly [object diameter]."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class ImagePlan:
     blocks
         Parts that are segmented at a time.
     prediction_bytes, label_bytes
-        Largest size of what is written, before compression and without pyramids.
+        Size of what is written, before compression and without pyramids; None with `diameter`.
     """
 
     name: str
@@ -60,7 +67,7 @@ class ImagePlan:
     canonical_shape: Shape | None
     tiles: int | None
     blocks: int
-    prediction_bytes: int
+    prediction_bytes: int | None
     label_bytes: int
 
 
@@ -75,13 +82,14 @@ class Plan:
     inputs
         Channels that the network reads.
     outputs
-        What it predicts, by name.
+        What is predicted and stored, by name.
     parameters
         Weights and biases of the network.
     view
         Width of the region that one answer depends on [canonical voxel].
     crop, tile, block
-        Edge of what is learnt from and predicted [canonical voxel], and segmented [voxel].
+        Largest edge of what is learnt from and predicted at a time [canonical voxel], and
+        segmented at a time [voxel], without margins.
     steps, batch_size
         Of training.
     training
@@ -138,24 +146,33 @@ def plan_volumes(
 ) -> Plan:
     """Work out what an experiment will do to images that are open; see `plan`."""
     everything = [*volumes, *training]
-    ndim, inputs = _common(everything)
-    depth, edges = experiment.network.depth, _edges(experiment, ndim)
-    outputs = experiment.method.channels(ndim)
+    if not everything:
+        raise InputError(
+            "data.apply",
+            expected="at least one image to find objects in",
+            found="none",
+            remedy="add a table [[data.apply]]",
+        )
+    ndim, inputs = common_kind(everything)
+    method, network = experiment.method, experiment.network
+    images = tuple(
+        _image(experiment, volume, known=index < LOOKED_AT) for index, volume in enumerate(volumes)
+    )
+    unbounded = (UNBOUNDED,) * ndim
     return Plan(
         ndim=ndim,
         inputs=inputs,
-        outputs=outputs,
-        parameters=parameters(experiment.network, ndim, inputs, len(outputs)),
-        view=shapes.view(depth),
-        **edges,
+        outputs=method.channels(ndim),
+        parameters=parameters(network, ndim, inputs, method.outputs(ndim)),
+        view=shapes.view(network.depth),
+        crop=crop_extent(experiment, ndim)[0],
+        tile=tile_extent(experiment, unbounded)[0],
+        block=block_extent(experiment, unbounded)[0],
         steps=experiment.train.steps,
         batch_size=experiment.train.batch_size,
         training=len(training),
-        memory=_memory(experiment, edges, everything),
-        images=tuple(
-            _image(experiment, volume, edges, known=index < LOOKED_AT)
-            for index, volume in enumerate(volumes)
-        ),
+        memory=_memory(experiment, images, ndim, inputs),
+        images=images,
     )
 
 
@@ -183,42 +200,7 @@ def _convolutions(ndim: int, inputs: int, outputs: int) -> int:
     return taps * inputs * outputs + (2 + taps) * outputs**2 + 4 * outputs
 
 
-def _common(volumes: Sequence[Volume]) -> tuple[int, int]:
-    """Return the dimensions and the channels that all images share."""
-    kinds = {(volume.ndim, len(volume.channels)): volume for volume in volumes}
-    if len(kinds) > 1:
-        found = ", ".join(f"{v.name}: {n} axes, {c} channels" for (n, c), v in kinds.items())
-        raise InputError(
-            "data",
-            expected="images with the same number of axes and channels",
-            found=found,
-            remedy="make an experiment for each kind",
-        )
-    if not kinds:
-        raise InputError(
-            "data.apply",
-            expected="at least one image to find objects in",
-            found="none",
-            remedy="add a table [[data.apply]]",
-        )
-    return next(iter(kinds))
-
-
-def _edges(experiment: Experiment, ndim: int) -> dict[str, int]:
-    depth = experiment.network.depth
-    crop, tile = experiment.train.crop, experiment.predict.tile
-    block = experiment.segment.block
-    flat = ndim == 2
-    return {
-        "crop": shapes.legal_size((128 if flat else 48) if crop == "auto" else crop, depth),
-        "tile": shapes.legal_size((512 if flat else 96) if tile == "auto" else tile, depth),
-        "block": (2048 if flat else 256) if block == "auto" else block,
-    }
-
-
-def _image(
-    experiment: Experiment, volume: Volume, edges: dict[str, int], *, known: bool
-) -> ImagePlan:
+def _image(experiment: Experiment, volume: Volume, *, known: bool) -> ImagePlan:
     length = experiment.data.object_diameter
     if length == "auto" and known:
         value = measure(volume)
@@ -228,8 +210,7 @@ def _image(
         diameter = length.in_voxels(volume.voxel_size)
         scale = Scale.of(length, volume.voxel_size, experiment.network.object_voxels)
         canonical = scale.canonical_shape(volume.shape)
-    voxels = math.prod(volume.shape)
-    step = shapes.output_size(edges["tile"], experiment.network.depth)
+    stored = 2 * len(experiment.method.channels(volume.ndim))
     return ImagePlan(
         name=volume.name,
         shape=volume.shape,
@@ -237,36 +218,51 @@ def _image(
         unit=volume.voxel_size.unit,
         diameter=diameter,
         canonical_shape=canonical,
-        tiles=_count(canonical, step) if canonical else None,
-        blocks=_count(volume.shape, edges["block"]),
-        prediction_bytes=2 * voxels * len(experiment.method.channels(volume.ndim)),
-        label_bytes=4 * voxels,
+        tiles=_count(canonical, tile_extent(experiment, canonical)) if canonical else None,
+        blocks=_count(volume.shape, block_extent(experiment, volume.shape)),
+        prediction_bytes=stored * math.prod(canonical) if canonical else None,
+        label_bytes=4 * math.prod(volume.shape),
     )
 
 
-def _count(shape: Shape, edge: int) -> int:
-    return math.prod(math.ceil(n / edge) for n in shape)
+def _count(shape: Shape, extent: Shape) -> int:
+    return math.prod(math.ceil(n / edge) for n, edge in zip(shape, extent, strict=True))
 
 
 def _memory(
-    experiment: Experiment, edges: dict[str, int], volumes: Sequence[Volume]
+    experiment: Experiment, images: Sequence[ImagePlan], ndim: int, inputs: int
 ) -> dict[str, int]:
     """Estimate what lives at once [byte]: activations of float32, or arrays of a block."""
-    ndim, inputs = _common(volumes)
-    network = experiment.network
-    blocks = _blocks(network, inputs)
-    outputs = len(experiment.method.channels(ndim))
-    crop = experiment.train.batch_size * edges["crop"] ** ndim
-    tile = experiment.predict.batch_size * edges["tile"] ** ndim
-    block = max(math.prod(min(n, edges["block"]) for n in volume.shape) for volume in volumes)
+    network, method = experiment.network, experiment.method
+    layers = _blocks(network, inputs)
+    weights = parameters(network, ndim, inputs, method.outputs(ndim))
+    crop = experiment.train.batch_size * math.prod(crop_extent(experiment, ndim))
     # Training keeps what each of a block's four layers gave; the optimiser, three copies more.
-    kept = sum((a + 4 * b) / 2 ** (level * ndim) for a, b, level in blocks)
+    kept = sum((a + 4 * b) / 2 ** (level * ndim) for a, b, level in layers)
     # Predicting keeps the widest layer's input and output, and the skip connections.
-    widest = max((a + b) / 2 ** (level * ndim) for a, b, level in blocks)
-    skips = sum(b / 2 ** (k * ndim) for _, b, k in blocks[: network.depth])
-    weights = parameters(network, ndim, inputs, outputs)
-    return {
-        "train": round(4 * (crop * kept + 4 * weights)),
-        "predict": round(4 * (tile * (widest + skips) + weights)),
-        "segment": 4 * block * (outputs + inputs + 2),
-    }
+    widest = max((a + b) / 2 ** (level * ndim) for a, b, level in layers)
+    skips = sum(b / 2 ** (k * ndim) for _, b, k in layers[: network.depth])
+    # Segmenting keeps the prediction and the image of float32, labels, and float64 coordinates.
+    decoded = 4 * (len(method.channels(ndim)) + inputs + 4) + 8 * 3 * ndim
+    made = {"train": round(4 * (crop * kept + 4 * weights))}
+    if images:
+        tile = experiment.predict.batch_size * max(_seen(experiment, image) for image in images)
+        made["predict"] = round(4 * (tile * (widest + skips) + weights))
+        made["segment"] = decoded * max(_decoded(experiment, image) for image in images)
+    return made
+
+
+def _seen(experiment: Experiment, image: ImagePlan) -> int:
+    """Return what the network is given for one tile, with its margin [canonical voxel]."""
+    depth = experiment.network.depth
+    grid = image.canonical_shape or (UNBOUNDED,) * len(image.shape)
+    core = tile_extent(experiment, grid)
+    return math.prod(shapes.legal_size(n + 2 * shapes.halo(depth), depth) for n in core)
+
+
+def _decoded(experiment: Experiment, image: ImagePlan) -> int:
+    """Return what the decoder is given for one block, about [voxel]."""
+    core = block_extent(experiment, image.shape)
+    margin = [2 * MARGIN * d for d in image.diameter or (0.0,) * len(core)]
+    whole = zip(image.shape, core, margin, strict=True)
+    return math.prod(min(n, edge + math.ceil(around)) for n, edge, around in whole)
