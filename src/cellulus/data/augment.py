@@ -55,7 +55,7 @@ def turn(
     for a, b in turns:
         if rng.random() < 0.5 and image.shape[a + 1] == image.shape[b + 1]:
             image = image.swapaxes(a + 1, b + 1)
-    flipped = [axis for axis in range(1, image.ndim) if rng.random() < 0.5]
+    flipped = tuple(axis for axis in range(1, image.ndim) if rng.random() < 0.5)
     return np.flip(image, flipped)
 
 
@@ -86,7 +86,9 @@ def relight(
 ) -> NDArray[np.float32]:
     """Return the image with random gamma, gain and offset per channel."""
     column = (-1, *[1] * (image.ndim - 1))
-    gamma, gain = np.exp(rng.normal(0.0, spread, (2, image.shape[0]))).astype(np.float32)
+    factors: NDArray[np.float64] = np.exp(rng.normal(0.0, spread, (2, image.shape[0])))
+    gamma, gain = factors.astype(np.float32)
     offset = rng.normal(0.0, spread / 2, image.shape[0]).astype(np.float32)
     bent = np.sign(image) * np.abs(image) ** gamma.reshape(column)
-    return bent * gain.reshape(column) + offset.reshape(column)
+    relit: NDArray[np.float32] = bent * gain.reshape(column) + offset.reshape(column)
+    return relit

@@ -15,17 +15,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from cellulus.data.augment import Augmentation
     from cellulus.data.canonical import Canonical
+    from cellulus.space import Region
 
 CACHED_VOXELS = 2**22
 """A canonical image up to this size is kept in memory once read [voxel]."""
 CACHED_TOTAL = 2**28
 """Voxels kept in memory in all; images beyond are read anew for every crop."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An image, and the region of its canonical grid that crops may come from."""
+
+    image: Canonical
+    region: Region
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent of the region [canonical voxel]."""
+        return tuple(part.stop - part.start for part in self.region)
 
 
 @dataclass
@@ -34,56 +48,58 @@ class Crops:
 
     Attributes
     ----------
-    images
-        Where crops come from; an image is drawn in proportion to its size.
+    parts
+        Where crops come from; one is drawn in proportion to its size.
     size
-        Extent of a crop [canonical voxel]; an image that is smaller is mirrored outwards.
+        Extent of a crop [canonical voxel]; what is smaller is mirrored outwards.
     seed
         Of every random choice.
-    augmentations
-        One per image, or none.
+    augmentation
+        What is varied; nothing by default.
     """
 
-    images: Sequence[Canonical]
+    parts: Sequence[Part]
     size: tuple[int, ...]
     seed: int
-    augmentations: Sequence[Augmentation] | None = None
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
-        volumes = np.array([np.prod(image.shape, dtype=np.float64) for image in self.images])
+        volumes = np.array([np.prod(part.shape, dtype=np.float64) for part in self.parts])
         self._share = volumes / volumes.sum()
         self._cache: dict[int, NDArray[np.float32]] = {}
         self._cached = 0
 
-    def batch(self, step: int, count: int) -> NDArray[np.float32]:
-        """Return the `count` crops of a step, ``(count, C, *size)``."""
-        return np.stack([self.crop(step, place) for place in range(count)])
+    def batch(self, step: int, places: Iterable[int]) -> NDArray[np.float32]:
+        """Return the crops at some places of a step's batch, ``(places, C, *size)``."""
+        return np.stack([self.crop(step, place) for place in places])
 
     def crop(self, step: int, place: int) -> NDArray[np.float32]:
         """Return one crop, ``(C, *size)``."""
         rng = np.random.default_rng((self.seed, step, place))
-        which = int(rng.choice(len(self.images), p=self._share))
+        which = int(rng.choice(len(self.parts), p=self._share))
         start = [
-            int(rng.integers(0, n - size + 1)) if n > size else (n - size) // 2
-            for n, size in zip(self.images[which].shape, self.size, strict=True)
+            part.start + (int(rng.integers(0, n - size + 1)) if n > size else (n - size) // 2)
+            for part, n, size in zip(
+                self.parts[which].region, self.parts[which].shape, self.size, strict=True
+            )
         ]
         region = tuple(slice(a, a + size) for a, size in zip(start, self.size, strict=True))
         image = self._read(which, region)
-        return self.augmentations[which](image, rng) if self.augmentations else image
+        return self.augmentation(image, rng) if self.augmentation else image
 
     def prefetch(
-        self, steps: range, count: int, workers: int
+        self, steps: range, places: range, workers: int
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield ``(step, batch)`` in order, prepared ahead by `workers` threads."""
         if workers == 0:
             for step in steps:
-                yield step, self.batch(step, count)
+                yield step, self.batch(step, places)
             return
         pool = ThreadPoolExecutor(workers, thread_name_prefix="crops")
         ahead: deque[tuple[int, Future[NDArray[np.float32]]]] = deque()
         try:
             for step in steps:
-                ahead.append((step, pool.submit(self.batch, step, count)))
+                ahead.append((step, pool.submit(self.batch, step, places)))
                 if len(ahead) > 2 * workers:
                     ready, batch = ahead.popleft()
                     yield ready, batch.result()
@@ -94,7 +110,7 @@ class Crops:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, which: int, region: tuple[slice, ...]) -> NDArray[np.float32]:
-        image = self.images[which]
+        image = self.parts[which].image
         size = int(np.prod(image.shape, dtype=np.int64))
         if which not in self._cache:
             if size > CACHED_VOXELS or self._cached + size > CACHED_TOTAL:

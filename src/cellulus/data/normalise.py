@@ -6,7 +6,6 @@ regions would turn into phantom cells. Knows nothing of training or networks.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from cellulus.space import Region
 
 SAMPLE_VOXELS = 2**24
-"""Above this many voxels the percentiles come from evenly spaced blocks [voxel]."""
+"""Above this many voxels the percentiles come from blocks spread over it [voxel]."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def estimate(volumes: Sequence[Volume], percentiles: tuple[float, float]) -> Nor
 
 
 def sample(volume: Volume, limit: int) -> NDArray[np.float32]:
-    """Return the values of a volume, ``(C, n)``: all, or those of evenly spaced blocks.
+    """Return the values of a volume, ``(C, n)``: all, or those of blocks spread over it.
 
     Raises
     ------
@@ -90,14 +89,17 @@ def sample(volume: Volume, limit: int) -> NDArray[np.float32]:
 
 
 def _regions(shape: tuple[int, ...], limit: int, edge: int = 64) -> list[Region]:
-    """Return the whole grid, or every k-th block of a lattice with about `limit` voxels in all."""
+    """Return the whole grid, or blocks of it drawn evenly, with about `limit` voxels in all."""
     if np.prod(shape, dtype=np.int64) <= limit:
         return [tuple(slice(0, n) for n in shape)]
-    starts = [range(0, n, edge) for n in shape]
-    corners = list(itertools.product(*starts))
-    step = max(1, int(np.ceil(len(corners) * edge ** len(shape) / limit)))
-    # An odd multiple of a prime-like offset avoids sampling one column of the lattice only.
+    edge = max(1, min(edge, int(limit ** (1 / len(shape)))))
+    lattice = [-(-n // edge) for n in shape]
+    total = int(np.prod(lattice, dtype=np.int64))
+    count = min(total, max(1, limit // edge ** len(shape)))
+    # Drawn, not every k-th: where k divides the lattice, these would be one column of it.
+    drawn = np.sort(np.random.default_rng(0).choice(total, count, replace=False))
+    corners = np.stack(np.unravel_index(drawn, lattice), axis=1) * edge
     return [
-        tuple(slice(a, min(a + edge, n)) for a, n in zip(corner, shape, strict=True))
-        for corner in corners[step // 2 :: step]
+        tuple(slice(int(a), min(int(a) + edge, n)) for a, n in zip(corner, shape, strict=True))
+        for corner in corners
     ]

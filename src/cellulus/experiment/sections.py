@@ -110,13 +110,13 @@ class Train(Settings):
     """Crops per step."""
     crop: Annotated[int, Field(ge=4)] | Literal["auto"] = "auto"
     """Edge of a crop [canonical voxel]; "auto" is 128 in 2D and 48 in 3D."""
-    learning_rate: float = Field(default=4e-4, gt=0)
+    learning_rate: float = Field(default=8e-4, gt=0)
     """Adam's step size; falls to zero along half a cosine."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay."""
     elastic: float = Field(default=1.0, ge=0)
     """Standard deviation of the elastic deformation [canonical voxel]; 0 turns it off."""
-    intensity: float = Field(default=0.1, ge=0, lt=1)
+    intensity: float = Field(default=0.2, ge=0, lt=1)
     """Spread of the random gain, offset and gamma; 0 turns them off."""
     validation: float = Field(default=0.1, ge=0, lt=1)
     """Share of the training images kept aside for the validation loss (at least one of two)."""
@@ -126,6 +126,8 @@ class Train(Settings):
     """Stop after this many validations without a better one; 0 never stops early."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; "auto" is bf16 where the device is faster with it."""
+    devices: int = Field(default=1, ge=1)
+    """Devices that share each batch (GPUs, or processes on the CPU)."""
     workers: int = Field(default=1, ge=0)
     """Threads that prepare crops ahead of the network."""
 

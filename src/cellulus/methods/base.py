@@ -1,7 +1,8 @@
-"""What a method is: what may be set, what is minimised, how predictions become labels.
+"""What a method is: what may be set, what is minimised, how the network is asked, how its
+predictions become labels.
 
-A method's settings class builds its two halves and imports torch only then. Adding a method is
-one folder with `settings.py`, `objective.py`, `decoding.py`, and one name in
+A method's settings class builds the other parts and imports torch only then. Adding a method is
+one folder with `settings.py`, `objective.py`, `inference.py`, `decoding.py`, and one name in
 `cellulus.methods`. Knows nothing of files, blocks or training.
 """
 
@@ -70,17 +71,66 @@ class Objective(Protocol):
         Parameters
         ----------
         output
-            The network's answer, ``(B, channels, *S)``.
+            The network's answer, ``(B, outputs, *S)``.
         generator
             Source of every random choice, on the CPU.
+        """
+
+    def constant(self, output: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Return what the loss cannot see in an answer and training leaves to chance.
+
+        It is taken off the trained network, ``(outputs,)``; zeros where there is no such thing.
+
+        Parameters
+        ----------
+        output
+            ``(B, outputs, *S)``.
+        image
+            What the network saw, ``(B, C, *S + 2 halo)``.
+        """
+
+
+class Inference(Protocol):
+    """How a trained network is asked."""
+
+    def __call__(
+        self, network: torch.nn.Module, image: torch.Tensor, origin: tuple[int, ...]
+    ) -> torch.Tensor:
+        """Return the prediction for the middle of an image.
+
+        Parameters
+        ----------
+        network
+            Maps ``(B, C, *S)`` to ``(B, outputs, *S - 2 halo)``.
+        image
+            ``(C, *S)``.
+        origin
+            Canonical coordinates of the image's first voxel: whatever is random depends on them
+            and not on how the volume was cut.
+
+        Returns
+        -------
+        prediction
+            ``(channels, *S - 2 halo)`` float32.
         """
 
 
 class Decoder(Protocol):
     """A local operator from predictions to labels."""
 
-    halo: float
-    """How far around a voxel the result there can depend on [canonical voxel]."""
+    @property
+    def halo(self) -> float:
+        """How far around a voxel the result there can depend on [canonical voxel].
+
+        Infinite where a decoder cannot be local: then it gets the image whole.
+        """
+
+    @property
+    def is_global(self) -> bool:
+        """Whether `survey` must see every part of the image before the first is decoded."""
+
+    def survey(self, observation: Observation) -> None:
+        """Gather statistics of the whole image from one part of it; sums, in any order."""
 
     def __call__(self, observation: Observation) -> Objects:
         """Return the objects of a region; right wherever `halo` lies inside the region."""
@@ -95,12 +145,20 @@ class MethodSettings(Settings):
     """The paper."""
 
     @abstractmethod
+    def outputs(self, ndim: int) -> int:
+        """Return how many components the network answers with."""
+
+    @abstractmethod
     def channels(self, ndim: int) -> tuple[str, ...]:
         """Return the names of what is predicted and stored, in order."""
 
     @abstractmethod
     def objective(self, ndim: int, object_voxels: float) -> Objective:
         """Return what training minimises, for objects `object_voxels` wide in `ndim` dimensions."""
+
+    @abstractmethod
+    def inference(self, seed: int, batch_size: int) -> Inference:
+        """Return how the network is asked, `batch_size` images at a time."""
 
     @abstractmethod
     def decoder(self, ndim: int, object_voxels: float) -> Decoder:

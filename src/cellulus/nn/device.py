@@ -50,17 +50,13 @@ def choose_device(name: str = "auto") -> torch.device:
 def has_fast_bf16(device: torch.device) -> bool:
     """Return whether the device multiplies bf16 in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and "AVX512_BF16" in _cpu_flags()
+        # Not in every torch that we accept; where they are missing, fp32 is the safe answer.
+        questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, question, bool)() for question in questions)
     return False
-
-
-def _cpu_flags() -> set[str]:
-    from torch.cpu import _is_amx_tile_supported, _is_avx512_bf16_supported
-
-    flags = {"AVX512_BF16"} if _is_avx512_bf16_supported() or _is_amx_tile_supported() else set()
-    return flags
 
 
 def arithmetic(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -22,8 +22,17 @@ def halo(depth: int) -> int:
 
 
 def view(depth: int) -> int:
-    """Return the width of the region that one answer depends on [voxel]."""
-    return 2 * halo(depth) + 1
+    """Return the width of the region that one answer depends on [voxel].
+
+    Answers come in groups of a stride, of which each sees one group more on one side or the
+    other, so this is also the smallest legal input.
+
+    Examples
+    --------
+    >>> [view(depth) for depth in range(4)]
+    [5, 18, 44, 96]
+    """
+    return 2 * halo(depth) + stride(depth)
 
 
 def stride(depth: int) -> int:

@@ -52,7 +52,7 @@ class UNet(nn.Module):
         self.head = convolution(ndim, head_features, outputs, 1)
         self.ndim = ndim
         self._initialise()
-        self.to(memory_format=channels_last(ndim))
+        self.to(memory_format=channels_last(ndim))  # type: ignore[call-overload]
 
     def _initialise(self) -> None:
         """Keep the variance through ReLU layers (He et al. 2015); start from zero offsets."""
@@ -62,7 +62,7 @@ class UNet(nn.Module):
             else:
                 nn.init.zeros_(parameter)
         with torch.no_grad():
-            self.head.weight.mul_(0.1)  # type: ignore[operator, union-attr]
+            self.head.weight.mul_(0.1)  # type: ignore[operator]
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the answer for the middle of the image.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WEIGHT_UNIT = 64
 """Integer height of the smoothing kernel's middle, per axis."""
-KERNEL_SHARE = 0.35
+KERNEL_SHARE = 0.5
 """Standard deviation of the smoothing over the bandwidth."""
 
 
@@ -37,7 +37,8 @@ def kernel(bandwidth: float) -> NDArray[np.float64]:
     sigma = KERNEL_SHARE * bandwidth
     reach = int(np.floor(sigma * np.sqrt(2 * np.log(2 * WEIGHT_UNIT))))
     x = np.arange(-reach, reach + 1)
-    return np.rint(WEIGHT_UNIT * np.exp(-0.5 * (x / sigma) ** 2))
+    weights: NDArray[np.float64] = np.rint(WEIGHT_UNIT * np.exp(-0.5 * (x / sigma) ** 2))
+    return weights
 
 
 def reach(bandwidth: float) -> float:
@@ -134,7 +135,8 @@ def _ball(radius: float, ndim: int) -> NDArray[np.int64]:
     r = int(radius)
     grid = np.stack(np.meshgrid(*[np.arange(-r, r + 1)] * ndim, indexing="ij"), axis=-1)
     points: NDArray[np.int64] = grid.reshape(-1, ndim)
-    return points[(points**2).sum(axis=1) <= radius**2]
+    inside: NDArray[np.int64] = points[(points**2).sum(axis=1) <= radius**2]
+    return inside
 
 
 def _local_maxima(density: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -151,7 +153,9 @@ def _local_maxima(density: NDArray[np.float64]) -> NDArray[np.bool_]:
     higher_after = ndimage.maximum_filter(
         density, footprint=after.reshape(neighbours.shape), mode="constant", cval=-1.0
     )
-    return (density > 0) & (density > higher_before) & (density >= higher_after)
+    is_peak: NDArray[np.bool_] = density > higher_before
+    is_peak &= (density > 0) & (density >= higher_after)
+    return is_peak
 
 
 @numba.njit(cache=True)

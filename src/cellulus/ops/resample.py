@@ -2,7 +2,8 @@
 
 Every output voxel is computed from global coordinates alone, in a fixed order of additions: a
 part of the grid computed by itself equals the same part of the whole, bit for bit. Upsampling is
-linear; downsampling widens the triangle, so that it does not alias. Knows nothing of files.
+linear; downsampling widens the triangle, so that it does not alias, unless the values are vectors
+that must not be averaged across an edge. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def reflect(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 def taps(
-    index: NDArray[np.int64], zoom: float, size: int
+    index: NDArray[np.int64], zoom: float, size: int, *, widen: bool = True
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return which input voxels make each output voxel, and with what weight.
 
@@ -39,6 +40,8 @@ def taps(
         Output voxels per input voxel.
     size
         Extent of the input; its edge voxels extend outwards.
+    widen
+        Whether downsampling averages over all it skips; otherwise it is linear too.
 
     Returns
     -------
@@ -46,7 +49,7 @@ def taps(
         Each ``(n, t)``; the weights of an output voxel sum to 1.
     """
     centre = (index + 0.5) / zoom - 0.5
-    reach = max(1.0, 1.0 / zoom)
+    reach = max(1.0, 1.0 / zoom) if widen else 1.0
     first = np.floor(centre - reach).astype(np.int64) + 1
     source = first[:, None] + np.arange(int(np.ceil(2 * reach)))
     weight = np.maximum(0.0, 1.0 - np.abs(source - centre[:, None]) / reach)
@@ -55,7 +58,9 @@ def taps(
 
 
 def source_region(
-    index: Sequence[NDArray[np.int64]], zoom: tuple[float, ...], shape: tuple[int, ...]
+    index: Sequence[NDArray[np.int64]],
+    zoom: tuple[float, ...],
+    shape: tuple[int, ...],
 ) -> tuple[slice, ...]:
     """Return the part of the input that the output voxels `index`, per axis, need."""
     region = []
@@ -71,6 +76,8 @@ def resample(
     index: Sequence[NDArray[np.int64]],
     zoom: tuple[float, ...],
     shape: tuple[int, ...],
+    *,
+    widen: bool = True,
 ) -> NDArray[np.float32]:
     """Return the output voxels `index` of a grid resampled by `zoom`.
 
@@ -86,6 +93,8 @@ def resample(
         Output voxels per input voxel, per axis.
     shape
         Extent of the whole input.
+    widen
+        As in `taps`.
 
     Returns
     -------
@@ -93,7 +102,7 @@ def resample(
         ``(C, *[len(i) for i in index])`` float32.
     """
     for axis, (i, z, n, part) in enumerate(zip(index, zoom, shape, region, strict=True), start=1):
-        source, weight = taps(i, z, n)
+        source, weight = taps(i, z, n, widen=widen)
         source = source - part.start
         along = [1] * data.ndim
         along[axis] = -1

@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
+
+from cellulus.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,16 +46,42 @@ class PairwiseObjective:
         self.candidates = half_ball(settings.radius * object_voxels, ndim)
 
     def __call__(self, output: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return ``loss``, ``pairs`` and ``length`` for offsets ``(B, D, *S)`` [voxel]."""
+        """Return ``loss``, ``pairs`` and ``length`` for offsets ``(B, D, *S)`` [voxel].
+
+        Raises
+        ------
+        InputError
+            If the offsets cover too little space to hold a pair.
+        """
         inside = np.abs(self.candidates) < np.array(output.shape[2:])
         candidates = self.candidates[inside.all(axis=1)]
         order = torch.randperm(len(candidates), generator=generator)
         chosen = candidates[order[: self.settings.pairs].numpy()]
+        if len(chosen) == 0:
+            raise InputError(
+                "train.crop",
+                expected="crops and a method.radius large enough for pairs of voxels",
+                found=f"answers for {' x '.join(map(str, output.shape[2:]))} voxels",
+                remedy="make train.crop or method.radius larger",
+            )
         offsets = output.float()
         pairs = pairwise_loss(offsets, chosen, self.settings.temperature)
         length = offsets.norm(dim=1).mean()
         loss = pairs + self.settings.regularisation * length
         return {"loss": loss, "pairs": pairs.detach(), "length": length.detach()}
+
+    def constant(self, output: Tensor, image: Tensor) -> Tensor:
+        """Return the mean offset of what is bright: pairs see differences of offsets only.
+
+        An embedding is the middle of its object only once this common shift is taken off.
+        """
+        weight = image.float().mean(dim=1, keepdim=True).clamp(0, 1)
+        for axis in range(2, output.ndim):
+            margin = (image.shape[axis] - output.shape[axis]) // 2
+            weight = weight.narrow(axis, margin, output.shape[axis])
+        space = tuple(range(2, output.ndim))
+        total = (output.float() * weight).sum(dim=(0, *space))
+        return total / weight.sum().clamp_min(1e-6)
 
 
 def half_ball(radius: float, ndim: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -67,7 +96,8 @@ def half_ball(radius: float, ndim: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     grid = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * ndim, indexing="ij"), axis=-1)
     points = grid.reshape(-1, ndim)
     points = points[(points**2).sum(axis=1) < radius**2]
-    return points[len(points) // 2 + 1 :]  # lexicographic: the second half mirrors the first
+    half: np.ndarray[Any, np.dtype[np.int64]] = points[len(points) // 2 + 1 :]
+    return half  # lexicographic: the second half mirrors the first
 
 
 def pairwise_loss(
@@ -102,7 +132,7 @@ class _Pairwise(torch.autograd.Function):
     ) -> Tensor:
         offsets = offsets.contiguous()
         gradient = torch.zeros_like(offsets)
-        total = offsets.new_zeros((), dtype=torch.float64)
+        total = offsets.new_zeros(())
         for displacement in displacements.tolist():
             here, there = _overlap(offsets, displacement)
             shift = offsets.new_tensor(displacement).view(-1, *[1] * (offsets.ndim - 2))
@@ -110,15 +140,16 @@ class _Pairwise(torch.autograd.Function):
             delta -= shift
             near = delta.square().sum(dim=1, keepdim=True).div_(-temperature).exp_()
             share = 1.0 / (near.numel() * len(displacements))
-            total += share * (near.numel() - near.sum(dtype=torch.float64))
+            total += (1.0 - near.mean()) / len(displacements)
             delta.mul_(near).mul_(2.0 * share / temperature)
             gradient[here] += delta
             gradient[there] -= delta
         ctx.save_for_backward(gradient)
-        return total.to(offsets.dtype)
+        return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad, None, None
 

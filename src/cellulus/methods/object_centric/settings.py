@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from cellulus.methods.base import Decoder, MethodSettings, Objective
+from cellulus.methods.base import Decoder, Inference, MethodSettings, Objective
 
 
 
@@ -37,6 +37,10 @@ class ObjectCentric(MethodSettings):
     bandwidth: float = Field(default=0.5, gt=0, le=2)
     """Two modes closer than this are one object [object diameter]."""
 
+    def outputs(self, ndim: int) -> int:
+        """Return one component of the offset per axis."""
+        return ndim
+
     def channels(self, ndim: int) -> tuple[str, ...]:
         """Return the offsets, in axis order, and the uncertainty [canonical voxel]."""
         return tuple(f"offset_{axis}" for axis in "zyx"[-ndim:]) + ("uncertainty",)
@@ -46,6 +50,12 @@ class ObjectCentric(MethodSettings):
         from cellulus.methods.object_centric.objective import PairwiseObjective
 
         return PairwiseObjective(self, ndim, object_voxels)
+
+    def inference(self, seed: int, batch_size: int) -> Inference:
+        """Return mean and spread over noisy passes (section 3.2 of the paper)."""
+        from cellulus.methods.object_centric.inference import NoisyPasses
+
+        return NoisyPasses(self, seed, batch_size)
 
     def decoder(self, ndim: int, object_voxels: float) -> Decoder:
         """Return the clustering of embeddings to objects."""

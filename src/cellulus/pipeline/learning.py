@@ -1,0 +1,125 @@
+"""One training in memory: network, optimiser, a step, a validation, and the state to go on from.
+
+What happens at a step depends on the seed and the step alone, so that a training cut and resumed
+is the training uncut. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from cellulus.nn.device import choose_device, has_fast_bf16
+from cellulus.pipeline.model import Card, new_network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from cellulus.experiment.sections import Experiment
+
+_quiet = logging.getLogger("lightning_fabric")
+_quiet.setLevel(max(logging.WARNING, _quiet.level))  # it announces its precision at every start
+
+VALIDATION_BATCHES = 4
+
+
+def make_fabric(experiment: Experiment, device: str) -> Fabric:
+    """Return what places the work: one device, or several that share each batch."""
+    place, settings = choose_device(device), experiment.train
+    is_bf16 = settings.precision == "bf16" or (
+        settings.precision == "auto" and has_fast_bf16(place)
+    )
+    several = settings.devices > 1
+    single = [place.index or 0] if place.type == "cuda" else 1
+    return Fabric(
+        accelerator=place.type,
+        devices=settings.devices if several else single,
+        strategy="ddp_spawn" if several else "auto",
+        precision="bf16-mixed" if is_bf16 else "32-true",
+    )
+
+
+class Learning:
+    """A training.
+
+    Parameters
+    ----------
+    experiment
+        The settings.
+    card
+        What the network is.
+    fabric
+        Where it runs.
+    """
+
+    def __init__(self, experiment: Experiment, card: Card, fabric: Fabric) -> None:
+        self.settings, self.seed, self.fabric = experiment.train, experiment.seed, fabric
+        torch.manual_seed(experiment.seed)
+        network = new_network(card)
+        optimiser = torch.optim.AdamW(
+            network.parameters(),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+        )
+        self.network, self.optimiser = fabric.setup(network, optimiser)
+        self.objective = card.method.objective(card.ndim, card.network.object_voxels)
+
+    def learning_rate(self, step: int) -> float:
+        """Return the step size: half a cosine from the set one to zero."""
+        share = 0.5 * (1 + math.cos(math.pi * step / self.settings.steps))
+        return self.settings.learning_rate * share
+
+    def step(self, step: int, batch: NDArray[np.float32]) -> float:
+        """Learn from one batch ``(B, C, *S)`` and return its loss."""
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate(step)
+        self.optimiser.zero_grad()
+        terms = self.objective(self.network(self._tensor(batch)), self._chance(step))
+        self.fabric.backward(terms["loss"])
+        self.optimiser.step()
+        return float(terms["loss"].detach())
+
+    @torch.no_grad()
+    def validate(self, batches: Sequence[NDArray[np.float32]]) -> tuple[float, Tensor]:
+        """Return the mean loss over fixed batches, and the answer's constant part, ``(outputs,)``."""
+        self.network.eval()
+        losses, constants = [], []
+        for number, batch in enumerate(batches):
+            image = self._tensor(batch)
+            output = self.network(image)
+            losses.append(float(self.objective(output, self._chance(-1 - number))["loss"]))
+            constants.append(self.objective.constant(output, image))
+        return float(np.mean(losses)), torch.stack(constants).mean(dim=0)
+
+    def weights(self, constant: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the network's weights, without the constant part of its answer."""
+        weights: dict[str, Tensor] = dict(self.network.state_dict())
+        if constant is not None:
+            weights["head.bias"] = weights["head.bias"] - constant.to(weights["head.bias"])
+        return weights
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs."""
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def _tensor(self, batch: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(batch).to(self.fabric.device)
+
+    def _chance(self, step: int) -> torch.Generator:
+        """Return the source of chance of a step, the same on every device."""
+        words = np.random.SeedSequence((self.seed, step + VALIDATION_BATCHES + 1)).generate_state(2)
+        return torch.Generator().manual_seed(int(words[0]) << 16 ^ int(words[1]))

@@ -1,0 +1,65 @@
+"""The main job: all steps, from images to labels, scores and a page to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cellulus.pipeline.evaluate import evaluate
+from cellulus.pipeline.pages import write_report
+from cellulus.pipeline.postprocess import postprocess
+from cellulus.pipeline.predict import predict
+from cellulus.pipeline.segment import segment
+from cellulus.pipeline.train import is_trained, train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cellulus.experiment.sections import Experiment
+    from cellulus.progress import Progress
+    from cellulus.runs import Run
+
+
+def run(
+    experiment: Experiment,
+    run: Run,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Train, predict, segment, post-process, evaluate where there is truth, and report.
+
+    Parameters
+    ----------
+    experiment
+        The settings.
+    run
+        The folder that gets everything.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    resume, overwrite
+        Go on where an interrupted run stopped, or replace what is there.
+    progress
+        Follows each step.
+
+    Returns
+    -------
+    report
+        Path of the page.
+
+    Raises
+    ------
+    CellulusError
+        As the steps do.
+    """
+    if not (resume and is_trained(experiment, run)):
+        train(experiment, run, device=device, resume=resume, progress=progress)
+    predict(
+        experiment, run, device=device, resume=resume, overwrite=overwrite, progress=progress
+    )
+    segment(experiment, run, resume=resume, overwrite=overwrite, progress=progress)
+    postprocess(experiment, run, resume=resume, overwrite=overwrite, progress=progress)
+    if any(entry.truth for entry in experiment.data.apply):
+        evaluate(experiment, run, progress=progress)
+    return write_report(experiment, run)

@@ -1,0 +1,206 @@
+"""The images of an experiment, opened: what to learn from, what to apply to, and at which scale.
+
+Opens metadata; reads intensities only to measure diameters and percentiles. Knows nothing of
+networks or of what is done with the images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellulus.data.canonical import Canonical
+from cellulus.data.normalise import Normalisation, estimate
+from cellulus.data.readers import expand, levels, open_volumes
+from cellulus.errors import InputError
+from cellulus.pipeline.measure import measure
+from cellulus.space import Length, Scale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellulus.data.volume import Volume
+    from cellulus.experiment.sections import Data, Experiment
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image to find objects in.
+
+    Attributes
+    ----------
+    volume
+        The image; its name is unique among the samples.
+    truth
+        The labels to score against, if there are any.
+    level
+        The pyramid level that `volume` is.
+    """
+
+    volume: Volume
+    truth: Volume | None = None
+    level: int = 0
+
+
+def open_samples(experiment: Experiment) -> list[Sample]:
+    """Open what to find objects in: ``data.apply``, or ``data.train`` where that is empty.
+
+    Raises
+    ------
+    MissingError, InputError, StorageError
+        If an image cannot be opened, differs in kind from the others, or has no partner among
+        the truths.
+    """
+    data = experiment.data
+    samples = []
+    for entry in data.apply:
+        found = _open(data, entry.image)
+        samples += _paired(found, entry.image, entry.truth) if entry.truth else found
+    for image in [] if data.apply else data.train:
+        samples += _open(data, image.image)
+    named = _named([sample.volume for sample in samples])
+    common_kind(named)
+    return [replace(s, volume=volume) for s, volume in zip(samples, named, strict=True)]
+
+
+def open_training(experiment: Experiment) -> list[Volume]:
+    """Open what to learn from: ``data.train``, or ``data.apply`` where that is empty.
+
+    Raises
+    ------
+    MissingError, InputError, StorageError
+        If an image cannot be opened, or differs in kind from the others.
+    """
+    data = experiment.data
+    entries = data.train or data.apply
+    volumes = _named([s.volume for entry in entries for s in _open(data, entry.image)])
+    common_kind(volumes)
+    return volumes
+
+
+def common_kind(volumes: Sequence[Volume]) -> tuple[int, int]:
+    """Return the number of spatial axes and of channels that all volumes share.
+
+    Raises
+    ------
+    InputError
+        If they differ, or if there is no volume.
+    """
+    kinds = {(volume.ndim, len(volume.channels)): volume for volume in volumes}
+    if len(kinds) != 1:
+        found = ", ".join(f"{v.name}: {n} axes, {c} channels" for (n, c), v in kinds.items())
+        raise InputError(
+            "data",
+            expected="images with the same number of axes and channels",
+            found=found or "no image",
+            remedy="make an experiment for each kind",
+        )
+    return next(iter(kinds))
+
+
+def diameter_of(volume: Volume, data: Data) -> Length:
+    """Return the diameter of a typical object: as set, or as measured on this image.
+
+    Raises
+    ------
+    InputError
+        If it is to be measured and nothing stands out.
+    """
+    if data.object_diameter != "auto":
+        return data.object_diameter
+    value = measure(volume)
+    if value <= 0:
+        raise InputError(
+            volume.path or volume.name,
+            expected="objects that stand out, whose diameter can be measured",
+            found="none",
+            remedy="set data.object_diameter, or leave this image out",
+        )
+    return Length(value, volume.voxel_size.unit)
+
+
+def canonical(
+    volume: Volume, data: Data, object_voxels: float, normalisation: Normalisation | None = None
+) -> Canonical:
+    """Return the image as the network sees it.
+
+    Parameters
+    ----------
+    volume
+        The image.
+    data
+        How wide its objects are, and which percentiles count.
+    object_voxels
+        Width of an object on the canonical grid [voxel].
+    normalisation
+        Of the whole data set; by default the image's own.
+    """
+    if normalisation is None:
+        normalisation = estimate([volume], data.percentiles)
+    scale = Scale.of(diameter_of(volume, data), volume.voxel_size, object_voxels)
+    return Canonical(volume, scale, normalisation)
+
+
+def fingerprint(volume: Volume) -> str:
+    """Return a short hash of what the volume is and of a part from its middle."""
+    digest = hashlib.sha256(f"{volume.shape} {volume.dtype} {volume.voxel_size}".encode())
+    middle = tuple(slice(max(0, n // 2 - 32), n // 2 + 32) for n in volume.shape)
+    digest.update(volume.read(middle).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _open(data: Data, pattern: str) -> list[Sample]:
+    samples = []
+    for path in expand(pattern):
+        level = _coarsest_level(path, data) if data.level == "auto" else data.level
+        opened = open_volumes(path, channels=data.channels, level=level, voxel_size=data.voxel_size)
+        samples += [Sample(volume, level=level) for volume in opened]
+    return samples
+
+
+def _coarsest_level(path: str, data: Data) -> int:
+    """Return the coarsest level whose objects are still as wide as the network expects."""
+    if data.object_diameter == "auto":
+        return 0
+    enough = 0
+    for index, (_, size) in enumerate(levels(path)):
+        if min(data.object_diameter.in_voxels(size)) < FEWEST_VOXELS:
+            break
+        enough = index
+    return enough
+
+
+FEWEST_VOXELS = 10.0
+"""An object must stay this wide along each axis on the level that "auto" takes [voxel]."""
+
+
+def _paired(found: list[Sample], images: str, truths: str) -> list[Sample]:
+    opened = [volume for path in expand(truths) for volume in open_volumes(path)]
+    if len(opened) != len(found):
+        raise InputError(
+            truths,
+            expected=f"one truth for each of the {len(found)} images of {images}",
+            found=str(len(opened)),
+            remedy="images and truths are paired in the order of their names",
+        )
+    return [replace(s, truth=truth) for s, truth in zip(found, opened, strict=True)]
+
+
+def _named(volumes: list[Volume]) -> list[Volume]:
+    """Tell volumes of the same name apart by the folder they lie in."""
+    counts = Counter(volume.name for volume in volumes)
+    names = [
+        f"{Path(v.path).parent.name}_{v.name}" if counts[v.name] > 1 else v.name for v in volumes
+    ]
+    twins = [name for name, count in Counter(names).items() if count > 1]
+    if twins:
+        raise InputError(
+            "data",
+            expected="images whose names differ, for results of the same names",
+            found=f"several times {', '.join(twins[:5])}",
+            remedy="name each image once, and rename what lies in folders of the same name",
+        )
+    return [replace(v, name=name) for v, name in zip(volumes, names, strict=True)]
