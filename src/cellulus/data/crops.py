@@ -7,12 +7,16 @@ Knows nothing of networks or losses.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from cellulus.ops.resample import reflect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -68,6 +72,7 @@ class Crops:
         self._share = volumes / volumes.sum()
         self._cache: dict[int, NDArray[np.float32]] = {}
         self._cached = 0
+        self._lock = threading.Lock()
 
     def batch(self, step: int, places: Iterable[int]) -> NDArray[np.float32]:
         """Return the crops at some places of a step's batch, ``(places, C, *size)``."""
@@ -109,27 +114,26 @@ class Crops:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, which: int, region: tuple[slice, ...]) -> NDArray[np.float32]:
+    def _read(self, which: int, region: Region) -> NDArray[np.float32]:
         image = self.parts[which].image
-        size = int(np.prod(image.shape, dtype=np.int64))
-        if which not in self._cache:
-            if size > CACHED_VOXELS or self._cached + size > CACHED_TOTAL:
-                return image.read(region)
-            self._cache[which] = image.read(tuple(slice(0, n) for n in image.shape))
-            self._cached += size
-        whole = self._cache[which]
-        return _mirrored(whole, region)
+        whole = self._whole(which)
+        if whole is None:
+            return image.read(region)
+        index = [
+            reflect(np.arange(part.start, part.stop), n)
+            for part, n in zip(region, image.shape, strict=True)
+        ]
+        channels = np.arange(len(whole))
+        return whole[np.ix_(channels, *index)]
 
-
-def _mirrored(whole: NDArray[np.float32], region: tuple[slice, ...]) -> NDArray[np.float32]:
-    """Cut a region that may reach outside, where the image is mirrored at its outermost voxels."""
-    before = [max(0, -part.start) for part in region]
-    after = [max(0, part.stop - n) for part, n in zip(region, whole.shape[1:], strict=True)]
-    inside = tuple(
-        slice(max(part.start, 0), min(part.stop, n))
-        for part, n in zip(region, whole.shape[1:], strict=True)
-    )
-    part = whole[(slice(None), *inside)]
-    if any(before) or any(after):
-        part = np.pad(part, [(0, 0), *zip(before, after, strict=True)], mode="reflect")
-    return part
+    def _whole(self, which: int) -> NDArray[np.float32] | None:
+        """Return an image from memory, read once; None where it is too large to be kept."""
+        image = self.parts[which].image
+        with self._lock:
+            if which not in self._cache:
+                size = math.prod(image.shape)
+                if size > CACHED_VOXELS or self._cached + size > CACHED_TOTAL:
+                    return None
+                self._cache[which] = image.read(tuple(slice(0, n) for n in image.shape))
+                self._cached += size
+            return self._cache[which]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SAMPLE_VOXELS = 2**24
 """Above this many voxels the percentiles come from blocks spread over it [voxel]."""
+FEWEST_BLOCKS = 64
+"""Blocks that a sample is spread over at least, however small they get."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _regions(shape: tuple[int, ...], limit: int, edge: int = 64) -> list[Region]
     """Return the whole grid, or blocks of it drawn evenly, with about `limit` voxels in all."""
     if np.prod(shape, dtype=np.int64) <= limit:
         return [tuple(slice(0, n) for n in shape)]
-    edge = max(1, min(edge, int(limit ** (1 / len(shape)))))
+    edge = max(1, min(edge, int((limit / FEWEST_BLOCKS) ** (1 / len(shape)))))
     lattice = [-(-n // edge) for n in shape]
     total = int(np.prod(lattice, dtype=np.int64))
     count = min(total, max(1, limit // edge ** len(shape)))

@@ -11,33 +11,32 @@ BLOCK_LOSS = 4
 
 
 def halo(depth: int) -> int:
-    """Return the voxels lost on each side: how far around itself a voxel's answer looks.
+    """Return the voxels lost on each side [voxel].
 
     Examples
     --------
     >>> [halo(depth) for depth in range(4)]
     [2, 8, 20, 44]
     """
-    return 6 * 2**depth - 4
+    return 6 * stride(depth) - 4
 
 
 def view(depth: int) -> int:
-    """Return the width of the region that one answer depends on [voxel].
+    """Return the width of the smallest legal input: what a first answer depends on [voxel].
 
-    Answers come in groups of a stride, of which each sees one group more on one side or the
-    other, so this is also the smallest legal input.
+    Answers between two steps of the coarsest level may depend on one stride more.
 
     Examples
     --------
     >>> [view(depth) for depth in range(4)]
-    [5, 18, 44, 96]
+    [5, 18, 44, 92]
     """
-    return 2 * halo(depth) + stride(depth)
+    return legal_size(2 * halo(depth) + 1, depth)
 
 
 def stride(depth: int) -> int:
     """Return the step by which a crop must move for its answers to move with it [voxel]."""
-    return 2**depth
+    return 1 << depth
 
 
 def is_legal(size: int, depth: int) -> bool:

@@ -40,8 +40,9 @@ def estimate_diameter(image: NDArray[Any], spacing: tuple[float, ...]) -> float:
     smooth = ndimage.gaussian_filter(image.astype(np.float32), sigma)
     if smooth.max() <= smooth.min():
         return 0.0
-    foreground = smooth > threshold_otsu(smooth)
-    foreground = ndimage.binary_opening(foreground, ndimage.generate_binary_structure(image.ndim, 1))
+    cross = ndimage.generate_binary_structure(image.ndim, 1)
+    limit = threshold_otsu(smooth)  # type: ignore[no-untyped-call]
+    foreground = ndimage.binary_opening(smooth > limit, cross)
     depth = ndimage.distance_transform_edt(foreground, spacing)
     depth = ndimage.gaussian_filter(depth, sigma)
     window = [2 * round(2 * finest / s) + 1 for s in spacing]

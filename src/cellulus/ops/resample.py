@@ -24,7 +24,8 @@ def reflect(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         return np.zeros_like(index)
     period = 2 * (size - 1)
     folded = np.mod(index, period)
-    return np.minimum(folded, period - folded)
+    mirrored: NDArray[np.int64] = np.minimum(folded, period - folded)
+    return mirrored
 
 
 def taps(
