@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from cellulus.errors import InputError
 from cellulus.nn.device import choose_device, has_fast_bf16
 from cellulus.pipeline.model import Card, new_network
 
@@ -32,8 +33,21 @@ VALIDATION_BATCHES = 4
 
 
 def make_fabric(experiment: Experiment, device: str) -> Fabric:
-    """Return what places the work: one device, or several that share each batch."""
+    """Return what places the work: one device, or several that share each batch.
+
+    Raises
+    ------
+    InputError
+        If there are not that many devices, or they cannot share a batch evenly.
+    """
     place, settings = choose_device(device), experiment.train
+    present = {"cpu": settings.devices, "cuda": torch.cuda.device_count()}.get(place.type, 1)
+    if settings.devices > present or settings.batch_size % settings.devices:
+        raise InputError(
+            "train.devices",
+            expected=f"at most {present}, of which train.batch_size is a multiple",
+            found=f"{settings.devices}, and batches of {settings.batch_size}",
+        )
     is_bf16 = settings.precision == "bf16" or (
         settings.precision == "auto" and has_fast_bf16(place)
     )
@@ -62,8 +76,9 @@ class Learning:
 
     def __init__(self, experiment: Experiment, card: Card, fabric: Fabric) -> None:
         self.settings, self.seed, self.fabric = experiment.train, experiment.seed, fabric
-        torch.manual_seed(experiment.seed)
-        network = new_network(card)
+        with torch.random.fork_rng(devices=[]):  # the caller's chance is the caller's
+            torch.manual_seed(experiment.seed)
+            network = new_network(card)
         optimiser = torch.optim.AdamW(
             network.parameters(),
             lr=self.settings.learning_rate,
@@ -86,11 +101,22 @@ class Learning:
         terms = self.objective(self.network(self._tensor(batch)), self._chance(step))
         self.fabric.backward(terms["loss"])
         self.optimiser.step()
-        return float(terms["loss"].detach())
+        return self._mean(float(terms["loss"].detach()))
+
+    def agree(self, is_interrupted: bool) -> bool:
+        """Return whether any device was interrupted, so that all stop at the same step."""
+        return self._mean(float(is_interrupted)) > 0
+
+    def _mean(self, value: float) -> float:
+        """Return the mean over all devices."""
+        if self.fabric.world_size == 1:
+            return value
+        mean = self.fabric.all_reduce(torch.tensor(value, device=self.fabric.device))
+        return float(cast("Tensor", mean))
 
     @torch.no_grad()
     def validate(self, batches: Sequence[NDArray[np.float32]]) -> tuple[float, Tensor]:
-        """Return the mean loss over fixed batches, and the answer's constant part, ``(outputs,)``."""
+        """Return the mean loss over fixed batches, and the constant part, ``(outputs,)``."""
         self.network.eval()
         losses, constants = [], []
         for number, batch in enumerate(batches):

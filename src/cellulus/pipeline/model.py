@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import Field, ValidationError
 
 from cellulus.data.normalise import Normalisation
 from cellulus.errors import MissingError, ModelError
-from cellulus.experiment.sections import Network
+from cellulus.experiment.sections import Network  # noqa: TC001 read by pydantic
 from cellulus.files import write_bytes
-from cellulus.methods import AnyMethod
+from cellulus.methods import AnyMethod  # noqa: TC001 read by pydantic
+from cellulus.nn.conv import channels_last
 from cellulus.nn.unet import UNet
 from cellulus.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import torch
 
     from cellulus.experiment.sections import Experiment
 
@@ -52,7 +52,7 @@ class Card(Settings):
     """The intensities that become 0, where all images share them; else each has its own."""
     high: tuple[float, ...] = ()
     """The intensities that become 1."""
-    provenance: dict[str, Any] = {}
+    provenance: dict[str, Any] = Field(default_factory=dict)
     """Step, losses, seed, versions, and the normalisation of each training image."""
 
     @property
@@ -110,13 +110,15 @@ def load(path: Path) -> Model:
         raise _damaged(path, "a safetensors file of another program")
     try:
         card = Card.model_validate(json.loads(text))
-        network = new_network(card)
-        network.load_state_dict(weights)
+        with torch.device("meta"):  # no memory is taken before the weights are seen to fit
+            network = new_network(card)
+        network.load_state_dict(weights, assign=True)
+        network.to(torch.float32, memory_format=channels_last(card.ndim))  # type: ignore[call-overload]
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
         raise _damaged(path, f"another description of it ({where}: {fault['msg']})") from error
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError, OverflowError) as error:
         raise _damaged(path, f"weights that do not go together ({error})") from error
     return Model(network.eval(), card)
 

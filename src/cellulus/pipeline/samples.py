@@ -162,12 +162,20 @@ def _open(data: Data, pattern: str) -> list[Sample]:
 
 
 def _coarsest_level(path: str, data: Data) -> int:
-    """Return the coarsest level whose objects are still as wide as the network expects."""
-    if data.object_diameter == "auto":
+    """Return the coarsest level whose objects are wide enough; 0 if their width in um is unknown.
+
+    A diameter in voxels is one in voxels of the level that is read, so it chooses none.
+    """
+    diameter = data.object_diameter
+    if diameter == "auto" or diameter.unit == "voxel":
         return 0
     enough = 0
-    for index, (_, size) in enumerate(levels(path)):
-        if min(data.object_diameter.in_voxels(size)) < FEWEST_VOXELS:
+    for index in range(len(levels(path))):
+        # Opened, because a voxel size that is set overrides what the file says.
+        volume = open_volumes(
+            path, channels=data.channels, level=index, voxel_size=data.voxel_size
+        )[0]
+        if min(diameter.in_voxels(volume.voxel_size)) < FEWEST_VOXELS:
             break
         enough = index
     return enough
@@ -186,7 +194,13 @@ def _paired(found: list[Sample], images: str, truths: str) -> list[Sample]:
             found=str(len(opened)),
             remedy="images and truths are paired in the order of their names",
         )
-    return [replace(s, truth=truth) for s, truth in zip(found, opened, strict=True)]
+    pairs = zip(found, opened, strict=True)
+    return [replace(s, truth=_at_level(truth, s.level)) for s, truth in pairs]
+
+
+def _at_level(truth: Volume, level: int) -> Volume:
+    """Return a truth at the level that its image is read at."""
+    return open_volumes(truth.path, level=level)[truth.time] if level else truth
 
 
 def _named(volumes: list[Volume]) -> list[Volume]:

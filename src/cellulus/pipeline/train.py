@@ -6,14 +6,15 @@ is the best. Written at every validation: the best model, the last one, the stat
 
 from __future__ import annotations
 
-import io
-import json
 import logging
+import math
 import signal
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,12 +24,12 @@ from cellulus import __version__
 from cellulus.data.augment import Augmentation
 from cellulus.data.crops import Crops, Part
 from cellulus.data.normalise import estimate
-from cellulus.errors import StorageError
-from cellulus.files import write_bytes, write_text
+from cellulus.errors import InputError
 from cellulus.pipeline import model as models
 from cellulus.pipeline.extents import crop_extent
 from cellulus.pipeline.learning import VALIDATION_BATCHES, Learning, make_fabric
 from cellulus.pipeline.samples import canonical, common_kind, fingerprint, open_training
+from cellulus.pipeline.state import History, load_history, restore, save_state
 from cellulus.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lightning_fabric import Fabric
+    from numpy.typing import NDArray
 
     from cellulus.data.canonical import Canonical
     from cellulus.experiment.sections import Experiment
@@ -45,6 +47,8 @@ _log = logging.getLogger(__name__)
 
 LOG_EVERY = 10
 """Steps whose mean loss makes one line of the log."""
+SHOWN = 50
+"""Steps whose mean loss is shown while it runs."""
 
 
 def train(
@@ -85,10 +89,11 @@ def train(
         If the user interrupts; the state is saved first.
     """
     fabric = make_fabric(experiment, device)
+    work = partial(_train, experiment=experiment, run=run, resume=resume)
     if experiment.train.devices > 1:
-        fabric.launch(_train, experiment, run, resume, Silent())
+        fabric.launch(partial(work, progress=Silent()))  # what listens stays in this process
     else:
-        _train(fabric, experiment, run, resume, progress or Silent())
+        work(fabric, progress=progress or Silent())
     return run.model
 
 
@@ -100,21 +105,18 @@ def _train(
         run.record_data({image.volume.name: fingerprint(image.volume) for image in images})
     sources = split(experiment, images)
     learning = Learning(experiment, card, fabric)
-    history = _History()
-    if resume and _state_file(run).exists():
-        history = _restore(run, learning, fabric.device)
+    history = (restore(run, learning, fabric.device) if resume else None) or History()
+    if history.is_over(experiment.train.steps, experiment.train.patience):
+        return
     loop = _Loop(experiment, run, card, learning, history, progress)
     loop.go(*sources)
 
 
 def is_trained(experiment: Experiment, run: Run) -> bool:
     """Return whether the training of a run came to its end."""
-    if not run.model.exists() or not _state_file(run).exists():
-        return False
-    history = torch.load(_state_file(run), map_location="cpu", weights_only=True)["history"]
-    patience = experiment.train.patience
-    is_stale = bool(patience) and history["stale"] >= patience
-    return bool(history["step"] >= experiment.train.steps or is_stale)
+    history = load_history(run) if run.model.exists() else None
+    settings = experiment.train
+    return history is not None and history.is_over(settings.steps, settings.patience)
 
 
 def prepare(experiment: Experiment) -> tuple[list[Canonical], models.Card]:
@@ -168,7 +170,7 @@ def split(experiment: Experiment, images: Sequence[Canonical]) -> tuple[Crops, C
     parts = [Part(image, tuple(slice(0, n) for n in image.shape)) for image in images]
     kept: list[Part] = []
     if settings.validation > 0 and len(parts) > 1:
-        count = max(1, round(settings.validation * len(parts)))
+        count = min(max(1, round(settings.validation * len(parts))), len(parts) - 1)
         order = np.random.default_rng(seed).permutation(len(parts))
         kept = [parts[i] for i in sorted(order[:count])]
         parts = [parts[i] for i in sorted(order[count:])]
@@ -176,8 +178,7 @@ def split(experiment: Experiment, images: Sequence[Canonical]) -> tuple[Crops, C
         parts, kept = _halves(parts[0], size, settings.validation)
     if not kept:
         _log.warning("no image is kept aside: the validation loss is one on training images")
-    turns = _turns(images[0])
-    augmentation = Augmentation(settings.elastic, settings.intensity, turns)
+    augmentation = Augmentation(settings.elastic, settings.intensity, _turns(images))
     return (
         Crops(parts, size, seed, augmentation),
         Crops(kept or parts, size, seed + 1),
@@ -187,7 +188,8 @@ def split(experiment: Experiment, images: Sequence[Canonical]) -> tuple[Crops, C
 def _halves(part: Part, size: tuple[int, ...], share: float) -> tuple[list[Part], list[Part]]:
     axis = int(np.argmax(part.image.shape))
     n = part.image.shape[axis]
-    aside = max(size[axis], round(share * n))
+    # Both ends hold a crop at least, so that none reaches over into the other.
+    aside = min(max(size[axis], round(share * n)), n - size[axis])
     if n < 3 * size[axis]:
         return [part], []
     low, high = list(part.region), list(part.region)
@@ -195,21 +197,12 @@ def _halves(part: Part, size: tuple[int, ...], share: float) -> tuple[list[Part]
     return [Part(part.image, tuple(low))], [Part(part.image, tuple(high))]
 
 
-def _turns(image: Canonical) -> tuple[tuple[int, int], ...]:
-    """Return the pairs of axes along which the microscope samples alike."""
-    sizes = image.volume.voxel_size.values
-    pairs = [(a, b) for a in range(len(sizes)) for b in range(a)]
-    return tuple((a, b) for a, b in pairs if abs(sizes[a] / sizes[b] - 1) < 0.01)
-
-
-@dataclass
-class _History:
-    """What is known of the steps done."""
-
-    step: int = 0
-    best: float = float("inf")
-    stale: int = 0
-    records: list[dict[str, Any]] = field(default_factory=list)
+def _turns(images: Sequence[Canonical]) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of axes along which the microscope samples every image alike."""
+    sizes = np.array([image.volume.voxel_size.values for image in images])
+    pairs = [(a, b) for a in range(sizes.shape[1]) for b in range(a)]
+    alike = [np.abs(sizes[:, a] / sizes[:, b] - 1).max() < 0.01 for a, b in pairs]
+    return tuple(pair for pair, is_alike in zip(pairs, alike, strict=True) if is_alike)
 
 
 @dataclass
@@ -218,47 +211,54 @@ class _Loop:
     run: Run
     card: models.Card
     learning: Learning
-    history: _History
+    history: History
     progress: Progress
 
     def go(self, crops: Crops, aside: Crops) -> None:
         """Do the remaining steps."""
-        settings, rank = self.experiment.train, self.learning.fabric.global_rank
-        share = range(rank, settings.batch_size, settings.devices)
+        settings, history = self.experiment.train, self.history
+        share = range(self.learning.fabric.global_rank, settings.batch_size, settings.devices)
         held = [aside.batch(n, range(settings.batch_size)) for n in range(VALIDATION_BATCHES)]
-        steps = range(self.history.step, settings.steps)
+        steps = range(history.step, settings.steps)
         self.progress.start("train", settings.steps)
-        self.progress.advance(self.history.step)
-        losses: list[float] = []
+        self.progress.advance(history.step)
+        latest: deque[float] = deque(maxlen=SHOWN)
         began = time.perf_counter()
         with _interruptible() as is_interrupted:
             for step, batch in crops.prefetch(steps, share, settings.workers):
-                losses.append(self.learning.step(step, batch))
-                self.progress.advance(loss=float(np.mean(losses[-50:])))
-                done = self.history.step = step + 1
-                if done % LOG_EVERY == 0 or done == settings.steps:
-                    rate = (step - steps.start + 1) / (time.perf_counter() - began)
-                    self._record(loss=float(np.mean(losses[-LOG_EVERY:])), rate=rate)
-                is_last = done == settings.steps or is_interrupted()
-                if done % settings.validate_every == 0 or done == settings.steps:
-                    is_last |= self._validate(held)
-                elif is_last:
+                loss = self.learning.step(step, batch)
+                latest.append(loss)
+                history.recent.append(loss)
+                history.step = step + 1
+                self.progress.advance(loss=float(np.mean(latest)))
+                if history.step % LOG_EVERY == 0 or history.step == settings.steps:
+                    rate = (history.step - steps.start) / (time.perf_counter() - began)
+                    history.record(loss=float(np.mean(history.recent)), rate=rate)
+                    history.recent.clear()
+                is_cut = self.learning.agree(is_interrupted())
+                is_last = history.step == settings.steps
+                if is_last or history.step % settings.validate_every == 0:
+                    self._validate(held)
+                elif is_cut:
                     self._save_state()
-                if is_last:
+                if is_cut or history.is_over(settings.steps, settings.patience):
                     break
         self.progress.finish()
         if is_interrupted():
             raise KeyboardInterrupt
 
-    def _record(self, **values: float) -> None:
-        rounded = {key: float(f"{value:.6g}") for key, value in values.items()}
-        self.history.records.append({"step": self.history.step, **rounded})
-
-    def _validate(self, held: Sequence[np.ndarray[Any, np.dtype[np.float32]]]) -> bool:
-        """Save what there is, and return whether it is time to stop."""
+    def _validate(self, held: Sequence[NDArray[np.float32]]) -> None:
+        """Measure, and save what there is."""
         history = self.history
         loss, constant = self.learning.validate(held)
-        self._record(validation=loss)
+        if not math.isfinite(loss):
+            raise InputError(
+                "train.learning_rate",
+                expected="steps small enough for the loss to stay finite",
+                found=f"a validation loss of {loss} after {history.step} steps",
+                remedy='make it smaller, or train with train.precision = "fp32"',
+            )
+        history.record(validation=loss)
         is_better = loss < history.best
         history.best, history.stale = min(loss, history.best), 0 if is_better else history.stale + 1
         if self.learning.fabric.is_global_zero:
@@ -269,41 +269,10 @@ class _Loop:
                 models.save(self.run.model, weights, card)
             models.save(self.run.state / "last.safetensors", weights, card)
         self._save_state()
-        patience = self.experiment.train.patience
-        return bool(patience) and history.stale >= patience
 
     def _save_state(self) -> None:
-        if not self.learning.fabric.is_global_zero:
-            return
-        history = self.history
-        buffer = io.BytesIO()
-        facts = {"step": history.step, "best": history.best, "stale": history.stale}
-        torch.save(self.learning.state() | {"history": facts}, buffer)
-        lines = "".join(json.dumps(record) + "\n" for record in history.records)
-        write_text(self.run.log, lines)
-        write_bytes(_state_file(self.run), buffer.getvalue())
-
-
-def _state_file(run: Run) -> Path:
-    return run.state / "last.pt"
-
-
-def _restore(run: Run, learning: Learning, device: torch.device) -> _History:
-    try:
-        state = torch.load(_state_file(run), map_location=device, weights_only=True)
-        learning.restore(state)
-    except Exception as error:
-        raise StorageError(
-            _state_file(run),
-            expected="the state of an interrupted training",
-            found=f"a damaged file ({error})",
-            remedy="train anew with --overwrite",
-        ) from error
-    history = _History(**state["history"])
-    lines = run.log.read_text().splitlines() if run.log.exists() else []
-    records = [json.loads(line) for line in lines]
-    history.records = [record for record in records if record["step"] <= history.step]
-    return history
+        if self.learning.fabric.is_global_zero:
+            save_state(self.run, self.learning, self.history)
 
 
 @contextmanager
@@ -313,7 +282,12 @@ def _interruptible() -> Iterator[Any]:
     if threading.current_thread() is not threading.main_thread():
         yield seen.is_set
         return
-    before = signal.signal(signal.SIGINT, lambda *_: seen.set())
+
+    def ask(*_: object) -> None:
+        seen.set()
+        signal.signal(signal.SIGINT, before)  # a second one interrupts at once
+
+    before = signal.signal(signal.SIGINT, ask)
     try:
         yield seen.is_set
     finally:
