@@ -1,0 +1,165 @@
+"""What every method must do: whatever joins the union in `cellulus.methods` is held to this."""
+
+import subprocess
+import sys
+import typing
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from cellulus import methods
+from cellulus.experiment.sections import Experiment, Network
+from cellulus.methods.base import MethodSettings
+from cellulus.nn import shapes
+from cellulus.nn.unet import UNet
+
+OBJECT_VOXELS = 10.0
+DEPTH = 1
+
+
+def members(union):
+    """The settings classes of a union, tagged or not, or of a single class."""
+    if isinstance(union, type):
+        return [union]
+    return [found for part in typing.get_args(union) for found in members(part)
+            if isinstance(part, type) or typing.get_args(part)]  # fmt: skip
+
+
+METHODS = members(methods.AnyMethod)
+EACH = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.model_fields["name"].default)
+NDIM = pytest.mark.parametrize("ndim", [2, 3])
+
+
+def chance(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def network(method, ndim):
+    torch.manual_seed(0)
+    made = UNet(
+        ndim, 1, method.outputs(ndim), features=4, growth=1, depth=DEPTH, head_features=4
+    ).eval()
+    with torch.no_grad():
+        made.head.weight.mul_(100)
+    return made
+
+
+def picture(*shape):
+    return torch.from_numpy(np.random.default_rng(0).random(shape, np.float32))
+
+
+def test_there_are_methods_and_their_names_differ():
+    names = [method.model_fields["name"].default for method in METHODS]
+    assert names
+    assert len(set(names)) == len(names)
+    assert all(issubclass(method, MethodSettings) for method in METHODS)
+
+
+def test_listing_the_methods_imports_no_torch():
+    code = "import sys, cellulus.methods; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@EACH
+def test_it_says_what_it_needs_and_where_it_is_from(method):
+    assert method.needs in ("nothing", "points", "masks")
+    assert method.source
+    assert all(field.description for field in method.model_fields.values())
+
+
+@EACH
+def test_its_settings_survive_json(method):
+    experiment = Experiment(method=method(), network=Network(object_voxels=OBJECT_VOXELS))
+    found = Experiment.model_validate_json(experiment.model_dump_json())
+    assert found == experiment
+    assert type(found.method) is method
+
+
+@EACH
+def test_unknown_settings_are_refused(method):
+    with pytest.raises(ValidationError):
+        method(surprise=1)
+
+
+@EACH
+@NDIM
+def test_what_it_predicts_has_names(method, ndim):
+    names = method().channels(ndim)
+    assert len(set(names)) == len(names) > 0
+    assert method().outputs(ndim) > 0
+
+
+@EACH
+@NDIM
+def test_its_loss_is_finite_repeatable_and_falls_on_a_fit(method, ndim):
+    settings = method()
+    objective = settings.objective(ndim, OBJECT_VOXELS)
+    start = picture(2, settings.outputs(ndim), *(12,) * ndim) - 0.5
+    output = start.clone().requires_grad_()
+    terms = [objective(output, chance()) for _ in range(2)]
+    assert all(value.ndim == 0 and torch.isfinite(value) for value in terms[0].values())
+    assert terms[0]["loss"].item() == terms[1]["loss"].item()
+    optimiser = torch.optim.Adam([output], lr=0.3)
+    for step in range(60):
+        optimiser.zero_grad()
+        objective(output, chance(step))["loss"].backward()
+        optimiser.step()
+    after = objective(output, chance())["loss"].item()
+    assert after < 0.7 * terms[0]["loss"].item()
+
+
+@EACH
+def test_a_volume_of_one_plane_loses_as_its_image(method):
+    """The components along z come first, and are zero here."""
+    settings = method()
+    extra = settings.outputs(3) - settings.outputs(2)
+    flat = 3 * picture(2, settings.outputs(2), 15, 14)
+    deep = torch.cat([torch.zeros(2, extra, 15, 14), flat], dim=1)[:, :, None]
+    losses = [
+        settings.objective(ndim, OBJECT_VOXELS)(output, chance())["loss"].item()
+        for ndim, output in ((2, flat), (3, deep))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@EACH
+@NDIM
+def test_what_is_taken_off_the_answer_is_nothing_to_the_loss(method, ndim):
+    settings = method()
+    objective = settings.objective(ndim, OBJECT_VOXELS)
+    output = 3 * picture(2, settings.outputs(ndim), *(12,) * ndim) + 1
+    constant = objective.constant(output, picture(2, 1, *(16,) * ndim))
+    assert constant.shape == (settings.outputs(ndim),)
+    without = output - constant.view(-1, *[1] * ndim)
+    losses = [objective(o, chance())["loss"].item() for o in (output, without)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+
+
+@EACH
+@NDIM
+def test_its_inference_answers_for_every_voxel_inside_whatever_the_batch(method, ndim):
+    settings, extent = method(), shapes.legal_size(20, DEPTH)
+    image, origin = picture(1, *(extent,) * ndim), (-4, 6, 10)[:ndim]
+    made = network(settings, ndim)
+    with torch.inference_mode():
+        found = [settings.inference(3, size)(made, image, origin) for size in (1, 5)]
+    inner = shapes.output_size(extent, DEPTH)
+    assert found[0].shape == (len(settings.channels(ndim)), *(inner,) * ndim)
+    assert found[0].dtype == torch.float32
+    assert torch.isfinite(found[0]).all()
+    assert torch.allclose(*found, rtol=1e-4, atol=1e-4)
+
+
+@EACH
+@NDIM
+def test_its_inference_does_not_depend_on_how_the_image_was_cut(method, ndim):
+    settings, halo, step = method(), shapes.halo(DEPTH), shapes.stride(DEPTH)
+    image = picture(1, *(2 * halo + 8,) * ndim)
+    made, ask = network(settings, ndim), settings.inference(0, 4)
+    with torch.inference_mode():
+        whole = ask(made, image, (0,) * ndim)
+        part = ask(made, image[(slice(None), *[slice(step, 2 * halo + 6)] * ndim)], (step,) * ndim)
+    inside = whole[(slice(None), *[slice(step, 6)] * ndim)]
+    assert torch.allclose(part, inside, rtol=1e-4, atol=1e-4)
