@@ -1,4 +1,4 @@
-"""How a long step says how far it is, without knowing who listens: a terminal, a notebook, nobody."""
+"""How a long step says how far it is, without knowing who listens."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Images in and out: lazy volumes, readers, OME-Zarr writing, crops, augmentation, normalisation."""
+"""Images in and out: lazy volumes, readers, OME-Zarr, crops, augmentation, normalisation."""

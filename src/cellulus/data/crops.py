@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 CACHED_VOXELS = 2**22
 """A canonical image up to this size is kept in memory once read [voxel]."""
+CANDIDATES = 4
+"""Places looked at for a crop: most of a volume is background, from which nothing is learnt."""
 CACHED_TOTAL = 2**28
 """Voxels kept in memory in all; images beyond are read anew for every crop."""
 
@@ -79,18 +81,23 @@ class Crops:
         return np.stack([self.crop(step, place) for place in places])
 
     def crop(self, step: int, place: int) -> NDArray[np.float32]:
-        """Return one crop, ``(C, *size)``."""
+        """Return one crop, ``(C, *size)``: of a few random ones the one with most contrast."""
         rng = np.random.default_rng((self.seed, step, place))
         which = int(rng.choice(len(self.parts), p=self._share))
-        start = [
-            part.start + (int(rng.integers(0, n - size + 1)) if n > size else (n - size) // 2)
-            for part, n, size in zip(
-                self.parts[which].region, self.parts[which].shape, self.size, strict=True
-            )
+        crops = [self._read(which, region) for region in self._regions(which, rng)]
+        crop = max(crops, key=lambda c: float(c.var()))
+        return self.augmentation(crop, rng) if self.augmentation else crop
+
+    def _regions(self, which: int, rng: np.random.Generator) -> list[Region]:
+        """Draw where to look; once, where the part is no larger than a crop."""
+        part, size = self.parts[which], np.array(self.size)
+        room = np.array(part.shape) - size
+        drawn = [rng.integers(0, np.maximum(room, 0) + 1) for _ in range(CANDIDATES)]
+        starts = np.where(room > 0, drawn, room // 2) + [r.start for r in part.region]
+        return [
+            tuple(slice(int(a), int(a + n)) for a, n in zip(start, self.size, strict=True))
+            for start in np.unique(starts, axis=0)
         ]
-        region = tuple(slice(a, a + size) for a, size in zip(start, self.size, strict=True))
-        image = self._read(which, region)
-        return self.augmentation(image, rng) if self.augmentation else image
 
     def prefetch(
         self, steps: range, places: range, workers: int

@@ -1,9 +1,9 @@
-"""What a method is: what may be set, what is minimised, how the network is asked, how its
-predictions become labels.
+"""What a method is.
 
-A method's settings class builds the other parts and imports torch only then. Adding a method is
-one folder with `settings.py`, `objective.py`, `inference.py`, `decoding.py`, and one name in
-`cellulus.methods`. Knows nothing of files, blocks or training.
+It says what may be set, what is minimised, how the network is asked, and how its predictions
+become labels. A method's settings class builds the other parts and imports torch only then.
+Adding a method is one folder with `settings.py`, `objective.py`, `inference.py`, `decoding.py`,
+and one name in `cellulus.methods`. Knows nothing of files, blocks or training.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ class Objects:
 class Objective(Protocol):
     """What training minimises."""
 
-    def __call__(
-        self, output: torch.Tensor, generator: torch.Generator
-    ) -> dict[str, torch.Tensor]:
+    def __call__(self, output: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """Return the terms of the loss, scalars by name; ``"loss"`` is their weighted sum.
 
         Parameters
         ----------
         output
             The network's answer, ``(B, outputs, *S)``.
+        image
+            What the network saw, ``(B, C, *S + 2 halo)``.
         generator
             Source of every random choice, on the CPU.
         """

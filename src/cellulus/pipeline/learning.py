@@ -98,7 +98,8 @@ class Learning:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(step)
         self.optimiser.zero_grad()
-        terms = self.objective(self.network(self._tensor(batch)), self._chance(step))
+        image = self._tensor(batch)
+        terms = self.objective(self.network(image), image, self._chance(step))
         self.fabric.backward(terms["loss"])
         self.optimiser.step()
         return self._mean(float(terms["loss"].detach()))
@@ -122,7 +123,8 @@ class Learning:
         for number, batch in enumerate(batches):
             image = self._tensor(batch)
             output = self.network(image)
-            losses.append(float(self.objective(output, self._chance(-1 - number))["loss"]))
+            terms = self.objective(output, image, self._chance(-1 - number))
+            losses.append(float(terms["loss"]))
             constants.append(self.objective.constant(output, image))
         return float(np.mean(losses)), torch.stack(constants).mean(dim=0)
 

@@ -88,13 +88,16 @@ def predict(
     models.check_fit(path, loaded.card, experiment, ndim, inputs)
     mark = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     ask = predictor(loaded, experiment, device)
-    return [
-        _predict(
-            sample, loaded.card, ask, run.predictions / f"{sample.volume.name}.zarr",
-            experiment, mark, resume=resume, overwrite=overwrite, progress=progress or Silent(),
-        )
-        for sample in samples
-    ]  # fmt: skip
+    paths = []
+    for sample in samples:
+        image, facts = _look(sample, experiment, loaded.card, mark)
+        target = run.predictions / f"{sample.volume.name}.zarr"
+        spec = _spec(facts, image, experiment)
+        pending = writer.create(target, spec, resume=resume, overwrite=overwrite)
+        if not pending.complete:
+            _fill(pending, ask, image, experiment, progress or Silent())
+        paths.append(target)
+    return paths
 
 
 def predictor(
@@ -144,18 +147,10 @@ def count_tiles(experiment: Experiment, shape: tuple[int, ...]) -> int:
     return sum(1 for _ in blocks(shape, tile_extent(experiment, shape), (0,) * len(shape)))
 
 
-def _predict(
-    sample: Sample,
-    card: models.Card,
-    ask: Callable[[Canonical], Tiles],
-    target: Path,
-    experiment: Experiment,
-    mark: str,
-    *,
-    resume: bool,
-    overwrite: bool,
-    progress: Progress,
-) -> Path:
+def _look(
+    sample: Sample, experiment: Experiment, card: models.Card, mark: str
+) -> tuple[Canonical, Facts]:
+    """Return the image as the network sees it, and what is to be noted of it."""
     volume = sample.volume
     image = canonical(volume, experiment.data, card.network.object_voxels, card.normalisation)
     facts = Facts(
@@ -173,10 +168,16 @@ def _predict(
         method=card.method.name,
         model=mark,
     )
+    return image, facts
+
+
+def _spec(facts: Facts, image: Canonical, experiment: Experiment) -> writer.Spec:
+    """Return what is written: a chunk per tile and channel, so that each has one writer."""
+    volume = image.volume
     size = tuple(v / z for v, z in zip(facts.voxel_size, facts.zoom, strict=True))
-    names = experiment.method.channels(card.ndim)
+    names = experiment.method.channels(volume.ndim)
     tile = tile_extent(experiment, image.shape)
-    spec = writer.Spec(
+    return writer.Spec(
         kind="image",
         axes="c" + volume.space,
         shape=(len(names), *image.shape),
@@ -186,14 +187,25 @@ def _predict(
         chunks=(1, *tile),
         shards=(len(names), *tile),
         channel_names=names,
-        attributes=facts.model_dump(mode="json"),
+        attributes=facts.model_dump(mode="json") | {"predict": _how(experiment)},
     )
-    pending = writer.create(target, spec, resume=resume, overwrite=overwrite)
-    if pending.complete:
-        return target
-    progress.start(f"predict {volume.name}", count_tiles(experiment, image.shape))
+
+
+def _how(experiment: Experiment) -> dict[str, object]:
+    """Return the settings that a prediction depends on, besides the model."""
+    return {"method": experiment.method.model_dump(mode="json"), "seed": experiment.seed}
+
+
+def _fill(
+    pending: writer.Pending,
+    ask: Callable[[Canonical], Tiles],
+    image: Canonical,
+    experiment: Experiment,
+    progress: Progress,
+) -> None:
+    progress.start(f"predict {image.volume.name}", count_tiles(experiment, image.shape))
     for block, said in ask(image):
         pending.write((slice(None), *block.core), said.astype(np.float16))
         progress.advance()
     progress.finish()
-    return pending.publish()
+    pending.publish()

@@ -5,21 +5,23 @@ Knows nothing of how it was made or what will be made of it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from cellulus.data.normalise import Normalisation
-from cellulus.data.readers import open_volumes
+from cellulus.data.readers import open_image, open_volumes
 from cellulus.errors import InputError
 from cellulus.ops.resample import resample, source_region
 from cellulus.settings import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from cellulus.data.volume import Volume
@@ -55,6 +57,8 @@ class Facts(Settings):
     """What predicted."""
     model: str
     """Fingerprint of the model file."""
+
+    model_config = ConfigDict(extra="ignore")
 
     @property
     def normalisation(self) -> Normalisation:
@@ -94,12 +98,11 @@ class Prediction:
         InputError
             If it is no prediction, or the image has changed its shape.
         """
-        notes: dict[str, Any] = {}
-        channels = tuple(range(_channels(path)))
+        channels = tuple(range(open_image(path).extent("c")))
         volume = open_volumes(path, channels=channels)[0]
-        notes = dict(zarr.open_group(path, mode="r").attrs.get("cellulus", {}))  # type: ignore[arg-type]
+        notes = zarr.open_group(path, mode="r").attrs.get("cellulus")
         try:
-            facts = Facts.model_validate_json(_json(notes))
+            facts = Facts.model_validate_json(json.dumps(notes))
         except ValidationError as error:
             raise InputError(
                 path,
@@ -133,15 +136,3 @@ class Prediction:
     def read_image(self, region: Region) -> NDArray[np.float32]:
         """Return normalised intensities, ``(C, *S)``."""
         return self.facts.normalisation(self.image.read(region))
-
-
-def _channels(path: Path) -> int:
-    from cellulus.data.readers import open_image
-
-    return max(1, open_image(path).extent("c"))
-
-
-def _json(notes: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(notes)

@@ -55,9 +55,7 @@ def run(
     """
     if not (resume and is_trained(experiment, run)):
         train(experiment, run, device=device, resume=resume, progress=progress)
-    predict(
-        experiment, run, device=device, resume=resume, overwrite=overwrite, progress=progress
-    )
+    predict(experiment, run, device=device, resume=resume, overwrite=overwrite, progress=progress)
     segment(experiment, run, resume=resume, overwrite=overwrite, progress=progress)
     postprocess(experiment, run, resume=resume, overwrite=overwrite, progress=progress)
     if any(entry.truth for entry in experiment.data.apply):

@@ -13,7 +13,7 @@ import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -110,14 +110,14 @@ def _segment(
             remedy="predict with a model of this method",
         )
     target = run.segments / f"{prediction.name}.zarr"
+    made_by = experiment.method.model_dump(mode="json") | experiment.segment.model_dump(mode="json")
     spec = writer.Spec(
         kind="labels",
         axes=prediction.image.space,
         shape=facts.shape,
         dtype=np.dtype(np.uint32),
         voxel_size=VoxelSize(facts.voxel_size, prediction.image.voxel_size.unit),
-        attributes=facts.model_dump(mode="json")
-        | {"segment": experiment.method.model_dump(mode="json") | experiment.segment.model_dump(mode="json")},
+        attributes=facts.model_dump(mode="json") | {"segment": made_by},
     )
     pending = writer.create(target, spec, resume=resume, overwrite=overwrite)
     if pending.complete:
@@ -225,7 +225,8 @@ class _Joined:
         kept = total >= smallest
         final = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
         ends = np.cumsum([len(a) for a in self.anchors])[:-1]
-        return [np.concatenate([[0], part]).astype(np.uint32) for part in np.split(final[which], ends)]
+        background = np.zeros(1, np.uint32)
+        return [np.concatenate([background, part]) for part in np.split(final[which], ends)]
 
 
 class _Staging:
@@ -239,7 +240,7 @@ class _Staging:
 
     def __enter__(self) -> _Staging:
         if self.shape == self.extent:
-            self.array: zarr.Array | NDArray[np.uint32] = np.zeros(self.shape, np.uint32)
+            self.array: zarr.Array[Any] | NDArray[np.uint32] = np.zeros(self.shape, np.uint32)
         else:
             self.array = zarr.create_array(
                 self.path, shape=self.shape, chunks=self.extent, dtype=np.uint32, overwrite=True
@@ -254,4 +255,4 @@ def _ball(diameter: float, zoom: tuple[float, ...]) -> float:
     """Return the volume of a ball of a diameter [canonical voxel] in voxels of the image."""
     ndim = len(zoom)
     unit = math.pi ** (ndim / 2) / math.gamma(ndim / 2 + 1)
-    return unit * (diameter / 2) ** ndim / math.prod(zoom)
+    return float(unit * (diameter / 2) ** ndim / math.prod(zoom))

@@ -7,6 +7,9 @@ the embeddings of x and x + d differ by ``delta = r(x) - r(x + d) - d``, and the
 of ``1 - exp(-|delta|^2 / tau)``, plus a small pull on ``|r|``. Both members of a pair get
 gradients: then the gradient of a common shift of all offsets vanishes, as the loss demands.
 
+The mean weighs a pair by its intensities. Background is most of a volume and can teach nothing:
+unweighted, its noise drowns the objects, and 3D training sits on the plateau of zero offsets.
+
 Source: Wolf et al. 2023, arXiv 2310.08501, equations 2 and 3. The paper's sigmoid of the squared
 distance and this exponential differ by an affine map in shape.
 Knows nothing of networks or images; one code path for any D.
@@ -45,7 +48,9 @@ class PairwiseObjective:
         self.settings = settings
         self.candidates = half_ball(settings.radius * object_voxels, ndim)
 
-    def __call__(self, output: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def __call__(
+        self, output: Tensor, image: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Return ``loss``, ``pairs`` and ``length`` for offsets ``(B, D, *S)`` [voxel].
 
         Raises
@@ -65,7 +70,8 @@ class PairwiseObjective:
                 remedy="make train.crop or method.radius larger",
             )
         offsets = output.float()
-        pairs = pairwise_loss(offsets, chosen, self.settings.temperature)
+        weight = brightness(image, output.shape[2:]).clamp_min(self.settings.background)
+        pairs = pairwise_loss(offsets, chosen, self.settings.temperature, weight)
         length = offsets.norm(dim=1).mean()
         loss = pairs + self.settings.regularisation * length
         return {"loss": loss, "pairs": pairs.detach(), "length": length.detach()}
@@ -75,13 +81,18 @@ class PairwiseObjective:
 
         An embedding is the middle of its object only once this common shift is taken off.
         """
-        weight = image.float().mean(dim=1, keepdim=True).clamp(0, 1)
-        for axis in range(2, output.ndim):
-            margin = (image.shape[axis] - output.shape[axis]) // 2
-            weight = weight.narrow(axis, margin, output.shape[axis])
+        weight = brightness(image, output.shape[2:])
         space = tuple(range(2, output.ndim))
         total = (output.float() * weight).sum(dim=(0, *space))
         return total / weight.sum().clamp_min(1e-6)
+
+
+def brightness(image: Tensor, extent: tuple[int, ...]) -> Tensor:
+    """Return the mean of the channels between 0 and 1, in the middle `extent`, ``(B, 1, *S)``."""
+    bright = image.float().mean(dim=1, keepdim=True).clamp(0, 1)
+    for axis, n in enumerate(extent, start=2):
+        bright = bright.narrow(axis, (bright.shape[axis] - n) // 2, n)
+    return bright
 
 
 def half_ball(radius: float, ndim: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -101,9 +112,12 @@ def half_ball(radius: float, ndim: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def pairwise_loss(
-    offsets: Tensor, displacements: np.ndarray[Any, np.dtype[np.int64]], temperature: float
+    offsets: Tensor,
+    displacements: np.ndarray[Any, np.dtype[np.int64]],
+    temperature: float,
+    weight: Tensor,
 ) -> Tensor:
-    """Return the mean over displacements and voxels of ``1 - exp(-|delta|^2 / temperature)``.
+    """Return the weighted mean over pairs of ``1 - exp(-|delta|^2 / temperature)``.
 
     Parameters
     ----------
@@ -113,13 +127,16 @@ def pairwise_loss(
         ``(K, D)`` [voxel], each shorter than the extent.
     temperature
         Squared distance at which the loss saturates [voxel^2].
+    weight
+        ``(B, 1, *S)``, positive; a pair weighs as its two voxels together, and every
+        displacement as much as any other.
 
     Returns
     -------
     loss
         Scalar in [0, 1).
     """
-    loss: Tensor = _Pairwise.apply(offsets, displacements, temperature)  # type: ignore[no-untyped-call]
+    loss: Tensor = _Pairwise.apply(offsets, displacements, temperature, weight)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -128,7 +145,11 @@ class _Pairwise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, offsets: Tensor, displacements: np.ndarray[Any, Any], temperature: float
+        ctx: Any,
+        offsets: Tensor,
+        displacements: np.ndarray[Any, Any],
+        temperature: float,
+        weight: Tensor,
     ) -> Tensor:
         offsets = offsets.contiguous()
         gradient = torch.zeros_like(offsets)
@@ -139,9 +160,10 @@ class _Pairwise(torch.autograd.Function):
             delta = offsets[here] - offsets[there]
             delta -= shift
             near = delta.square().sum(dim=1, keepdim=True).div_(-temperature).exp_()
-            share = 1.0 / (near.numel() * len(displacements))
-            total += (1.0 - near.mean()) / len(displacements)
-            delta.mul_(near).mul_(2.0 * share / temperature)
+            share = weight[here] + weight[there]
+            near *= share.div_(share.sum() * len(displacements))
+            total += 1.0 / len(displacements) - near.sum()
+            delta.mul_(near).mul_(2.0 / temperature)
             gradient[here] += delta
             gradient[there] -= delta
         ctx.save_for_backward(gradient)
@@ -149,9 +171,9 @@ class _Pairwise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad, None, None
+        return gradient * grad, None, None, None
 
 
 def _overlap(

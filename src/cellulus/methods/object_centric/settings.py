@@ -9,7 +9,6 @@ from pydantic import Field
 from cellulus.methods.base import Decoder, Inference, MethodSettings, Objective
 
 
-
 class ObjectCentric(MethodSettings):
     """Embeddings in which all voxels of an object meet at its centre; needs no labels."""
 
@@ -24,6 +23,8 @@ class ObjectCentric(MethodSettings):
     """How far apart two embeddings may lie before the loss saturates: tau [canonical voxel^2]."""
     regularisation: float = Field(default=1e-5, ge=0)
     """Weight of the mean length of the offsets: lambda."""
+    background: float = Field(default=0.05, gt=0, le=1)
+    """Weight in the loss of what is dark, where bright voxels weigh 1; 1 is the published loss."""
     pairs: int = Field(default=32, ge=1)
     """Displacements drawn per step; each compares the whole crop with itself, moved."""
     passes: int = Field(default=16, ge=2, multiple_of=2)
@@ -43,7 +44,7 @@ class ObjectCentric(MethodSettings):
 
     def channels(self, ndim: int) -> tuple[str, ...]:
         """Return the offsets, in axis order, and the uncertainty [canonical voxel]."""
-        return tuple(f"offset_{axis}" for axis in "zyx"[-ndim:]) + ("uncertainty",)
+        return (*(f"offset_{axis}" for axis in "zyx"[-ndim:]), "uncertainty")
 
     def objective(self, ndim: int, object_voxels: float) -> Objective:
         """Return the pairwise loss of the paper, equation 3, in its dense form."""
