@@ -10,7 +10,7 @@ from cellulus.experiment.sections import ApplyImage, Data, Experiment, Train
 from cellulus.runs import Run
 
 FIRST = Experiment(data=Data(apply=(ApplyImage(image="/a.tif"),), object_diameter="9.61234567 um"))
-OTHER = FIRST.model_copy(update={"train": Train(steps=7, elastic=0.5), "seed": 3})
+OTHER = FIRST.model_copy(update={"train": Train(steps=7, elastic=0.25), "seed": 3})
 
 
 def start(folder, experiment=FIRST, text="# as given\n", **how):
@@ -53,7 +53,7 @@ def test_resuming_with_other_settings_lists_what_differs(tmp_path):
         start(tmp_path, OTHER, resume=True)
     text = str(caught.value)
     assert "train.steps: 2000 then, 7 now" in text
-    assert "train.elastic: 1.0 then, 0.5 now" in text
+    assert "train.elastic: 0.5 then, 0.25 now" in text
     assert "seed: 0 then, 3 now" in text
     assert text.count(" then, ") == 3
     assert Run(tmp_path).recorded() == FIRST

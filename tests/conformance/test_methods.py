@@ -50,6 +50,11 @@ def picture(*shape):
     return torch.from_numpy(np.random.default_rng(0).random(shape, np.float32))
 
 
+def seen(batch, *space):
+    """What a network saw to answer for `space`: a little more on every side."""
+    return picture(batch, 1, *(n + 4 for n in space))
+
+
 def test_there_are_methods_and_their_names_differ():
     names = [method.model_fields["name"].default for method in METHODS]
     assert names
@@ -97,17 +102,31 @@ def test_its_loss_is_finite_repeatable_and_falls_on_a_fit(method, ndim):
     settings = method()
     objective = settings.objective(ndim, OBJECT_VOXELS)
     start = picture(2, settings.outputs(ndim), *(12,) * ndim) - 0.5
-    output = start.clone().requires_grad_()
-    terms = [objective(output, chance()) for _ in range(2)]
+    output, image = start.clone().requires_grad_(), seen(2, *(12,) * ndim)
+    terms = [objective(output, image, chance()) for _ in range(2)]
     assert all(value.ndim == 0 and torch.isfinite(value) for value in terms[0].values())
     assert terms[0]["loss"].item() == terms[1]["loss"].item()
     optimiser = torch.optim.Adam([output], lr=0.3)
     for step in range(60):
         optimiser.zero_grad()
-        objective(output, chance(step))["loss"].backward()
+        objective(output, image, chance(step))["loss"].backward()
         optimiser.step()
-    after = objective(output, chance())["loss"].item()
+    after = objective(output, image, chance())["loss"].item()
     assert after < 0.7 * terms[0]["loss"].item()
+
+
+@EACH
+@NDIM
+@pytest.mark.parametrize("level", [-1.0, 0.0, 2.0])
+def test_an_even_image_has_a_loss_and_a_finite_gradient(method, ndim, level):
+    """As crops of nothing but background are."""
+    settings = method()
+    output = (picture(1, settings.outputs(ndim), *(12,) * ndim) - 0.5).requires_grad_()
+    image = torch.full((1, 1, *(16,) * ndim), level)
+    loss = settings.objective(ndim, OBJECT_VOXELS)(output, image, chance())["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(output.grad).all()
 
 
 @EACH
@@ -117,9 +136,10 @@ def test_a_volume_of_one_plane_loses_as_its_image(method):
     extra = settings.outputs(3) - settings.outputs(2)
     flat = 3 * picture(2, settings.outputs(2), 15, 14)
     deep = torch.cat([torch.zeros(2, extra, 15, 14), flat], dim=1)[:, :, None]
+    image = seen(2, 15, 14)
     losses = [
-        settings.objective(ndim, OBJECT_VOXELS)(output, chance())["loss"].item()
-        for ndim, output in ((2, flat), (3, deep))
+        settings.objective(ndim, OBJECT_VOXELS)(output, saw, chance())["loss"].item()
+        for ndim, output, saw in ((2, flat, image), (3, deep, image[:, :, None]))
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
@@ -130,10 +150,11 @@ def test_what_is_taken_off_the_answer_is_nothing_to_the_loss(method, ndim):
     settings = method()
     objective = settings.objective(ndim, OBJECT_VOXELS)
     output = 3 * picture(2, settings.outputs(ndim), *(12,) * ndim) + 1
-    constant = objective.constant(output, picture(2, 1, *(16,) * ndim))
+    image = seen(2, *(12,) * ndim)
+    constant = objective.constant(output, image)
     assert constant.shape == (settings.outputs(ndim),)
     without = output - constant.view(-1, *[1] * ndim)
-    losses = [objective(o, chance())["loss"].item() for o in (output, without)]
+    losses = [objective(o, image, chance())["loss"].item() for o in (output, without)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 

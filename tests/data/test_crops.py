@@ -136,6 +136,61 @@ def test_crops_stay_inside_their_region_and_reach_all_of_it(monkeypatch):
     assert np.array_equal(columns, np.arange(5, 45))
 
 
+def in_the_dark(ndim):
+    """An empty image but for one bright part, and how likely a random crop is to touch it."""
+    edge, bright, size = {2: 100, 3: 60}[ndim], 8, 16
+    array = np.zeros((edge,) * ndim, np.float32)
+    array[(slice(edge // 2, edge // 2 + bright),) * ndim] = 1
+    likely = ((size + bright - 1) / (edge - size + 1)) ** ndim
+    return Crops([whole(image_of(array))], (size,) * ndim, 0), likely
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_crops_prefer_what_has_contrast(monkeypatch, ndim):
+    crops, likely = in_the_dark(ndim)
+    count, shares = 500, []
+    for candidates in (1, module.CANDIDATES):
+        monkeypatch.setattr(module, "CANDIDATES", candidates)
+        shares.append(np.mean([crops.crop(step, 0).max() > 0 for step in range(count)]))
+        expected = 1 - (1 - likely) ** candidates
+        # Binomial: five standard deviations.
+        assert abs(shares[-1] - expected) < 5 * np.sqrt(expected * (1 - expected) / count)
+    assert shares[1] > 2 * shares[0]
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """All that is read from any image, nothing being kept in memory."""
+    found, read = [], Canonical.read
+    monkeypatch.setattr(module, "CACHED_VOXELS", 0)
+    monkeypatch.setattr(Canonical, "read", lambda *a: (found.append(read(*a)), found[-1])[1])
+    return found
+
+
+def test_the_crop_with_most_contrast_is_taken(reads):
+    crops = Crops([whole(image_of(noise(60, 70)))], (9, 8), 0)
+    for step in range(30):
+        reads.clear()
+        crop = crops.crop(step, 0)
+        assert 1 < len(reads) <= module.CANDIDATES
+        assert crop.var() == max(c.var() for c in reads)
+        assert any(np.array_equal(crop, c) for c in reads)
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"), [((16, 16), 1), ((9, 16), 1), ((3, 4, 5), 1), ((17, 9), 2)]
+)
+def test_the_same_place_is_read_once(reads, shape, most):
+    """A part no larger than a crop has one place only."""
+    crops = Crops([whole(image_of(noise(*shape)))], (16,) * len(shape), 0)
+    counts = []
+    for step in range(20):
+        reads.clear()
+        crops.crop(step, 0)
+        counts.append(len(reads))
+    assert max(counts) == most
+
+
 def test_large_images_are_drawn_more_often():
     images = [
         image_of(np.full((40, 40), 1, np.float32)),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 WARP_SPACING = 16
 """Distance between the control points of the elastic deformation [voxel]."""
+SMOOTHING = 0.7
+"""Standard deviation of the Gaussian that smooths the control points [control point]."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,7 @@ class Augmentation:
     Attributes
     ----------
     elastic
-        Standard deviation of the displacement of the control points, before they are smoothed
-        [voxel]; that of the voxels is about a third of it in two dimensions, a fifth in three.
+        Standard deviation of the displacement of a voxel along each axis [voxel].
     intensity
         Spread of gain, offset and gamma.
     turns
@@ -61,13 +62,23 @@ def turn(
 def warp(
     image: NDArray[np.float32], deviation: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Return the image under a smooth random deformation; mirrored where it looks outside."""
+    """Return the image under a smooth random deformation; mirrored where it looks outside.
+
+    Parameters
+    ----------
+    image
+        ``(C, *S)``.
+    deviation
+        Standard deviation of the displacement along each axis [voxel].
+    rng
+        Source of chance.
+    """
     shape = image.shape[1:]
     ndim = len(shape)
     coarse = [int(np.ceil(n / WARP_SPACING)) + 3 for n in shape]
-    knots = rng.normal(0.0, deviation, (ndim, *coarse)).astype(np.float32)
+    knots = rng.normal(0.0, deviation / _gain(ndim), (ndim, *coarse)).astype(np.float32)
     # Linear interpolation of knots smoothed once is as good as a spline, and cheap.
-    knots = ndimage.gaussian_filter(knots, (0, *[0.7] * ndim))
+    knots = ndimage.gaussian_filter(knots, (0, *[SMOOTHING] * ndim))
     where = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij"))
     field = knots
     for axis, n in enumerate(shape, start=1):
@@ -78,6 +89,15 @@ def warp(
     return np.stack(
         [ndimage.map_coordinates(c, where + field, order=1, mode="mirror") for c in image]
     )
+
+
+def _gain(ndim: int) -> float:
+    """Return how much deviation smoothing and interpolation leave of independent knots."""
+    weights = ndimage.gaussian_filter1d(np.eye(1, 15, 7)[0], SMOOTHING)
+    share = np.arange(WARP_SPACING)[:, None] / WARP_SPACING
+    between = weights * (1 - share) + np.roll(weights, 1) * share
+    variance = float((between**2).sum(axis=1).mean())
+    return float(variance ** (ndim / 2))
 
 
 def relight(

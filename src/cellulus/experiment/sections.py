@@ -114,7 +114,7 @@ class Train(Settings):
     """Adam's step size; falls to zero along half a cosine."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay."""
-    elastic: float = Field(default=1.0, ge=0)
+    elastic: float = Field(default=0.5, ge=0)
     """Standard deviation of the elastic deformation [canonical voxel]; 0 turns it off."""
     intensity: float = Field(default=0.2, ge=0, lt=1)
     """Spread of the random gain, offset and gamma; 0 turns them off."""

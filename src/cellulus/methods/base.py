@@ -63,7 +63,9 @@ class Objects:
 class Objective(Protocol):
     """What training minimises."""
 
-    def __call__(self, output: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def __call__(
+        self, output: torch.Tensor, image: torch.Tensor, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
         """Return the terms of the loss, scalars by name; ``"loss"`` is their weighted sum.
 
         Parameters
