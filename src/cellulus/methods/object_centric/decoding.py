@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellulus.methods.base import Objects, Observation
-from cellulus.methods.object_centric.foreground import Extent, objects_of
+from cellulus.methods.object_centric.foreground import Rule, objects_of
 from cellulus.ops import clustering
 from cellulus.ops.thresholds import otsu_of_histogram
 
@@ -52,6 +52,7 @@ class EmbeddingDecoder:
         self.settings, self.ndim, self.object_voxels = settings, ndim, object_voxels
         self.farthest = FARTHEST * object_voxels
         self.bandwidth = settings.bandwidth * object_voxels
+        self.rule = Rule.of(settings, ndim, object_voxels)
         self.certain = CERTAIN * object_voxels
         self._counts = np.zeros(HISTOGRAM_BINS, np.int64)
 
@@ -61,7 +62,7 @@ class EmbeddingDecoder:
         if self.settings.clustering == "meanshift":
             return math.inf
         modes = 2 * self.farthest + clustering.reach(self.bandwidth)
-        return modes + Extent(self.object_voxels).reach
+        return modes + self.rule.reach
 
     @property
     def is_global(self) -> bool:
@@ -82,7 +83,8 @@ class EmbeddingDecoder:
         if self.settings.foreground == "uncertainty":
             labels = np.where(certain, clusters, np.uint32(0))
         else:
-            labels = objects_of(clusters, observation, Extent(self.object_voxels))
+            labels, summits = objects_of(clusters, observation, self.rule)
+            anchors = summits + np.asarray(observation.origin, np.int64)
         return Objects(labels, anchors)
 
     def _otsu(self) -> float:
