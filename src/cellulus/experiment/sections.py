@@ -126,6 +126,8 @@ class Train(Settings):
     """Stop after this many validations without a better one; 0 never stops early."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; "auto" is bf16 where the device is faster with it."""
+    tensorboard: bool = False
+    """Write the losses for TensorBoard too, to tensorboard/ in the run folder."""
     devices: int = Field(default=1, ge=1)
     """Devices that share each batch (GPUs, or processes on the CPU)."""
     workers: int = Field(default=1, ge=0)

@@ -30,6 +30,7 @@ from cellulus.pipeline.extents import crop_extent
 from cellulus.pipeline.learning import VALIDATION_BATCHES, Learning, make_fabric
 from cellulus.pipeline.samples import canonical, common_kind, fingerprint, open_training
 from cellulus.pipeline.state import History, load_history, restore, save_state
+from cellulus.pipeline.tensorboard import TensorBoard
 from cellulus.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def _train(
     history = (restore(run, learning, fabric.device) if resume else None) or History()
     if history.is_over(experiment.train.steps, experiment.train.patience):
         return
-    loop = _Loop(experiment, run, card, learning, history, progress)
+    is_shown = experiment.train.tensorboard and fabric.is_global_zero
+    board = TensorBoard(run.folder / "tensorboard") if is_shown else None
+    loop = _Loop(experiment, run, card, learning, history, progress, board)
     loop.go(*sources)
 
 
@@ -213,6 +216,7 @@ class _Loop:
     learning: Learning
     history: History
     progress: Progress
+    board: TensorBoard | None = None
 
     def go(self, crops: Crops, aside: Crops) -> None:
         """Do the remaining steps."""
@@ -233,7 +237,7 @@ class _Loop:
                 self.progress.advance(loss=float(np.mean(latest)))
                 if history.step % LOG_EVERY == 0 or history.step == settings.steps:
                     rate = (history.step - steps.start) / (time.perf_counter() - began)
-                    history.record(loss=float(np.mean(history.recent)), rate=rate)
+                    self._record(loss=float(np.mean(history.recent)), rate=rate)
                     history.recent.clear()
                 is_cut = self.learning.agree(is_interrupted())
                 is_last = history.step == settings.steps
@@ -258,7 +262,7 @@ class _Loop:
                 found=f"a validation loss of {loss} after {history.step} steps",
                 remedy='make it smaller, or train with train.precision = "fp32"',
             )
-        history.record(validation=loss)
+        self._record(validation=loss)
         is_better = loss < history.best
         history.best, history.stale = min(loss, history.best), 0 if is_better else history.stale + 1
         if self.learning.fabric.is_global_zero:
@@ -270,7 +274,14 @@ class _Loop:
             models.save(self.run.state / "last.safetensors", weights, card)
         self._save_state()
 
+    def _record(self, **values: float) -> None:
+        self.history.record(**values)
+        if self.board:
+            self.board.record(self.history.records[-1])
+
     def _save_state(self) -> None:
+        if self.board:
+            self.board.flush()
         if self.learning.fabric.is_global_zero:
             save_state(self.run, self.learning, self.history)
 
