@@ -94,7 +94,7 @@ def test_the_short_form_hides_defaults_only():
         Experiment(data=Data(apply=(ApplyImage(image="/a"),)), train=Train(elastic=2)), short=True
     )
     assert "\nelastic = 2.0\n" in text
-    assert "\n#intensity = 0.1\n" in text
+    assert f"\n#intensity = {Train().intensity}\n" in text
     assert "\nsteps = 2000\n" in text
 
 

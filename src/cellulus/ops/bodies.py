@@ -47,10 +47,7 @@ def regroup(
     inside = labels > 0
     if not inside.any():
         return np.zeros(labels.shape, np.uint32), np.zeros((0, labels.ndim), np.int64)
-    # What the region's edge cuts goes on behind it: the edge is no background.
-    padded = np.pad(inside, 1, mode="edge")
-    depth = ndimage.distance_transform_edt(padded, sampling=spacing)
-    depth = depth[(slice(1, -1),) * labels.ndim].astype(np.float32)
+    depth = _depth(inside, spacing)
     sigma = [blur / s for s in spacing]
     hill = ndimage.gaussian_filter(depth, sigma, mode="nearest")
     summit = _climb(labels, hill)
@@ -69,6 +66,14 @@ def regroup(
     summits = np.stack(np.unravel_index(roots[kept[kept > 0] - 1], labels.shape), axis=1)
     bodies: NDArray[np.uint32] = body.astype(np.uint32)[piece]
     return bodies, summits.astype(np.int64)
+
+
+def _depth(inside: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float32]:
+    """Return the distance to the background; what the region's edge cuts goes on behind it."""
+    if inside.all():  # SciPy would measure to a background outside of the array
+        return np.ones(inside.shape, np.float32)
+    depth: NDArray[np.float32] = ndimage.distance_transform_edt(inside, sampling=spacing)
+    return depth.astype(np.float32)
 
 
 def _climb(labels: NDArray[np.uint32], hill: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """From a run folder to its report: gathers what `cellulus.report` draws.
 
-Reads whatever steps have been run; what is missing is left out of the page.
+Losses and scores are left out of the page where there are none.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ def write_report(experiment: Experiment, run: Run) -> Path:
     experiment
         The settings.
     run
-        ``labels/`` must be there; losses, predictions and scores are shown where they are.
+        ``predictions/`` and ``labels/`` must be there; losses and scores are shown where they are.
 
     Raises
     ------
     MissingError
-        If there are no labels, or the images are gone.
+        If there are no predictions or labels, or the images are gone.
     StorageError
         If the page cannot be written.
     """
     samples = open_samples(experiment)
     labels = [open_volumes(run.labels / f"{s.volume.name}.zarr")[0] for s in samples]
-    scores = Scores.from_json(run.scores.read_text()) if run.scores.exists() else None
+    scores = _scores(run, samples)
     rows = _rows(labels, scores)
     by_name = {volume.name: (s, volume) for s, volume in zip(samples, labels, strict=True)}
     cases = [_case(run, *by_name[rows[i]["name"]], rows[i], why) for i, why in choose(rows)]
@@ -72,6 +72,15 @@ def write_report(experiment: Experiment, run: Run) -> Path:
     )
     write_text(run.report, page)
     return run.report
+
+
+def _scores(run: Run, samples: list[Sample]) -> Scores | None:
+    """Return the scores, unless there are none or they are of other images."""
+    if not run.scores.exists():
+        return None
+    scores = Scores.from_json(run.scores.read_text())
+    scored = {image.name for image in scores.images}
+    return scores if scored == {s.volume.name for s in samples if s.truth} else None
 
 
 def _rows(labels: list[Volume], scores: Scores | None) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Knows nothing of how it was made or what will be made of it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from cellulus.data.readers import open_image, open_volumes
 from cellulus.errors import InputError
 from cellulus.ops.resample import resample, source_region
 from cellulus.settings import Settings
+from cellulus.space import Unit, VoxelSize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,7 @@ class Facts(Settings):
     """Extent of that level, (z,) y, x [voxel]."""
     voxel_size: tuple[float, ...]
     """Of that level."""
-    unit: str
+    unit: Unit
     """Of the voxel size."""
     zoom: tuple[float, ...]
     """Canonical voxels per voxel."""
@@ -119,6 +120,8 @@ class Prediction:
                 found=f"shape {image.shape}" if image else f"{len(frames)} time points",
                 remedy="predict it again",
             )
+        # The experiment may have known the voxel size better than the file does.
+        image = replace(image, voxel_size=VoxelSize(facts.voxel_size, facts.unit))
         return cls(path.name.removesuffix(".zarr"), volume, image, facts)
 
     def read(self, region: Region) -> NDArray[np.float32]:

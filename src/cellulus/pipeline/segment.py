@@ -8,6 +8,7 @@ cutting gives what the whole gives. Knows nothing of how a method decodes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import shutil
@@ -19,15 +20,17 @@ import numpy as np
 import zarr
 
 from cellulus.data import writer
+from cellulus.data.arrays import failures
 from cellulus.errors import MissingError, ModelError
 from cellulus.methods.base import Observation
 from cellulus.pipeline.extents import block_extent
 from cellulus.pipeline.prediction import Prediction
+from cellulus.pipeline.samples import open_samples
 from cellulus.progress import Progress, Silent
-from cellulus.space import VoxelSize, blocks
+from cellulus.space import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,7 +60,7 @@ def segment(
     run
         ``predictions/`` is read, ``segments/`` is written: one OME-Zarr per image.
     predictions
-        Other predictions to read instead.
+        Predictions to read instead of those of the experiment's images.
     resume, overwrite
         Keep or replace labels that are there already.
     progress
@@ -66,12 +69,12 @@ def segment(
     Returns
     -------
     paths
-        Of the labels.
+        Of the labels, in the order of the predictions.
 
     Raises
     ------
     MissingError
-        If there are no predictions, or the image of one is gone.
+        If an image has no prediction, or is gone.
     InputError, ModelError
         If something is no prediction, or one of another method.
     ExistsError
@@ -79,17 +82,28 @@ def segment(
     StorageError
         If something cannot be read or written.
     """
-    sources = sorted(predictions or run.predictions.glob("*.zarr"))
-    if not sources:
-        raise MissingError(
-            run.predictions, expected="predictions", found="none", remedy="run predict first"
-        )
+    sources = _of_images(experiment, run) if predictions is None else predictions
     listener = progress or Silent()
     return [
         _segment(Prediction.open(path), experiment, run, resume=resume, overwrite=overwrite,
                  progress=listener)
         for path in sources
     ]  # fmt: skip
+
+
+def _of_images(experiment: Experiment, run: Run) -> list[Path]:
+    """Return the predictions of the experiment's images: others may lie there from before."""
+    names = [sample.volume.name for sample in open_samples(experiment)]
+    paths = [run.predictions / f"{name}.zarr" for name in names]
+    absent = [path.name for path in paths if not path.exists()]
+    if absent:
+        raise MissingError(
+            run.predictions,
+            expected="a prediction of every image",
+            found=f"none of {', '.join(absent[:5])}",
+            remedy="run predict first",
+        )
+    return paths
 
 
 def _segment(
@@ -116,7 +130,7 @@ def _segment(
         axes=prediction.image.space,
         shape=facts.shape,
         dtype=np.dtype(np.uint32),
-        voxel_size=VoxelSize(facts.voxel_size, prediction.image.voxel_size.unit),
+        voxel_size=prediction.image.voxel_size,
         attributes=facts.model_dump(mode="json") | {"segment": made_by},
     )
     pending = writer.create(target, spec, resume=resume, overwrite=overwrite)
@@ -166,16 +180,16 @@ def label_volume(
     if decoder.is_global:
         for block in parts:
             decoder.survey(_observe(prediction, block.core))
-    with _Staging(pending, shape, extent) as staging:
+    with _staging(pending, shape, extent) as staging:
         joined = _Joined()
         for block in parts:
             labels, anchors = _decode(prediction, decoder, block)
-            staging.array[block.core] = labels
+            staging[block.core] = labels
             joined.add(labels, anchors)
             progress.advance()
         numbers = joined.numbers(smallest)
         for block, table in zip(parts, numbers, strict=True):
-            pending.write(block.core, table[np.asarray(staging.array[block.core])])
+            pending.write(block.core, table[staging[block.core]])
     progress.finish()
     return int(max((table.max() for table in numbers), default=0))
 
@@ -229,26 +243,22 @@ class _Joined:
         return [np.concatenate([background, part]) for part in np.split(final[which], ends)]
 
 
-class _Staging:
-    """Labels under the blocks' own numbers, on disk beside the labels to be, for a while."""
-
-    def __init__(
-        self, pending: writer.Pending, shape: tuple[int, ...], extent: tuple[int, ...]
-    ) -> None:
-        self.path = Path(f"{pending.temporary}.staging")
-        self.shape, self.extent = shape, extent
-
-    def __enter__(self) -> _Staging:
-        if self.shape == self.extent:
-            self.array: zarr.Array[Any] | NDArray[np.uint32] = np.zeros(self.shape, np.uint32)
-        else:
-            self.array = zarr.create_array(
-                self.path, shape=self.shape, chunks=self.extent, dtype=np.uint32, overwrite=True
+@contextlib.contextmanager
+def _staging(
+    pending: writer.Pending, shape: tuple[int, ...], extent: tuple[int, ...]
+) -> Iterator[Any]:
+    """Lend an array for labels under the blocks' own numbers, on disk beside the labels to be."""
+    if shape == extent:
+        yield np.zeros(shape, np.uint32)
+        return
+    path = Path(f"{pending.temporary}.staging")
+    try:
+        with failures(path):
+            yield zarr.create_array(
+                path, shape=shape, chunks=extent, dtype=np.uint32, overwrite=True
             )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _ball(diameter: float, zoom: tuple[float, ...]) -> float:
