@@ -35,14 +35,14 @@ class TensorBoard:
                 found="none",
                 remedy='pip install "cellulus[tensorboard]", or set it to false',
             ) from error
-        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder))
 
     def record(self, values: Mapping[str, float]) -> None:
         """Write one record of the log: a step, and values by name."""
         for name, value in values.items():
             if name != "step":
-                self._writer.add_scalar(name, value, int(values["step"]))  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, int(values["step"]))
 
     def flush(self) -> None:
         """Write what is still held back."""
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
