@@ -1,5 +1,6 @@
 """What every method must do: whatever joins the union in `cellulus.methods` is held to this."""
 
+import math
 import subprocess
 import sys
 import typing
@@ -11,9 +12,10 @@ from pydantic import ValidationError
 
 from cellulus import methods
 from cellulus.experiment.sections import Experiment, Network
-from cellulus.methods.base import MethodSettings
+from cellulus.methods.base import MethodSettings, Observation
 from cellulus.nn import shapes
 from cellulus.nn.unet import UNet
+from cellulus.space import blocks
 
 OBJECT_VOXELS = 10.0
 DEPTH = 1
@@ -184,3 +186,69 @@ def test_its_inference_does_not_depend_on_how_the_image_was_cut(method, ndim):
         part = ask(made, image[(slice(None), *[slice(step, 2 * halo + 6)] * ndim)], (step,) * ndim)
     inside = whole[(slice(None), *[slice(step, 6)] * ndim)]
     assert torch.allclose(part, inside, rtol=1e-4, atol=1e-4)
+
+
+DRAWN = {"object_centric": {}}
+"""Methods whose predictions can be drawn, and the settings of their decoders to be local with."""
+SCENES = [((210, 260), (1.0, 1.0), (80, 90)), ((12, 40, 280), (3.0, 2.0, 1.0), (12, 40, 70))]
+
+
+def test_every_method_is_held_to_be_local():
+    assert set(DRAWN) == {method.model_fields["name"].default for method in METHODS}
+
+
+def decoded(method, scene, parts):
+    """The decoder of drawn predictions, after it has seen what it asks to see."""
+    made = method(**DRAWN[method.model_fields["name"].default]).decoder(scene.truth.ndim, 20.0)
+    if made.is_global:
+        for part in parts:
+            made.survey(scene.observe(part.core))
+    return made
+
+
+@EACH
+@pytest.mark.parametrize(("shape", "spacing", "core"), SCENES)
+def test_its_decoder_is_local(draw, method, shape, spacing, core):
+    """In the core of a region with the halo around it: the same objects, under the same anchors."""
+    scene = draw(shape, spacing)
+    parts = list(blocks(shape, core, (0,) * len(shape)))
+    made = decoded(method, scene, parts)
+    whole = made(scene.observe())
+    assert len(whole.anchors) > 10
+    assert math.isfinite(made.halo)
+    nowhere = np.full((1, len(shape)), -1000)
+    expected = np.vstack([nowhere, whole.anchors])[whole.labels]
+    halo = tuple(math.ceil(made.halo / s) + 1 for s in spacing)
+    for block in blocks(shape, core, halo):
+        found = made(scene.observe(block.outer))
+        names = np.vstack([nowhere, found.anchors])[found.labels[block.inner]]
+        assert np.array_equal(names, expected[block.core])
+
+
+@EACH
+@pytest.mark.parametrize(("shape", "spacing", "core"), SCENES)
+def test_its_objects_have_anchors_that_tell_them_apart(draw, method, shape, spacing, core):
+    scene = draw(shape, spacing)
+    region = tuple(slice(n // 3, n) for n in shape)
+    found = decoded(method, scene, list(blocks(shape, core, (0,) * len(shape))))(
+        scene.observe(region)
+    )
+    assert found.labels.shape == scene.truth[region].shape
+    assert found.labels.dtype == np.uint32
+    assert found.anchors.dtype == np.int64
+    assert found.anchors.shape == (len(found.anchors), len(shape))
+    assert np.array_equal(np.unique(found.anchors, axis=0), found.anchors), "unique, ascending"
+    assert 0 < found.labels.max() <= len(found.anchors)
+
+
+@EACH
+@NDIM
+def test_its_decoder_finds_nothing_in_nothing(method, ndim):
+    settings, shape = method(), (24,) * ndim
+    nothing = Observation(
+        np.zeros((len(settings.channels(ndim)), *shape), np.float32),
+        np.zeros((1, *shape), np.float32), (1.0,) * ndim, (0,) * ndim,
+    )  # fmt: skip
+    made = settings.decoder(ndim, OBJECT_VOXELS)
+    made.survey(nothing)
+    assert not made(nothing).labels.any()

@@ -79,7 +79,7 @@ class EmbeddingDecoder:
         """Return the objects of a region; see `cellulus.methods.base.Decoder`."""
         limit = self._otsu() if self.is_global else self.certain
         certain = observation.prediction[-1] < limit
-        clusters, anchors = self._cluster(observation, certain)
+        clusters, anchors = self.cluster(observation, certain)
         if self.settings.foreground == "uncertainty":
             labels = np.where(certain, clusters, np.uint32(0))
         else:
@@ -91,7 +91,7 @@ class EmbeddingDecoder:
         middles = (np.arange(HISTOGRAM_BINS) + 0.5) * self.farthest / HISTOGRAM_BINS
         return float(otsu_of_histogram(self._counts, middles))
 
-    def _cluster(
+    def cluster(
         self, observation: Observation, certain: NDArray[np.bool_]
     ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Return the cluster of every voxel from 1, ``(*S)``, and the clusters' anchors."""
@@ -153,9 +153,8 @@ def mean_shift(
     count = min(len(points), max(SAMPLED, len(points) // 10))
     chosen = np.random.default_rng(0).choice(len(points), count, replace=False)
     found = MeanShift(bandwidth=bandwidth, cluster_all=False).fit(points[np.sort(chosen)])
-    centres = np.floor(found.cluster_centers_).astype(np.int64)
-    order = np.lexsort(centres.T[::-1])
-    rank = np.empty(len(order), np.uint32)
-    rank[order] = np.arange(1, len(order) + 1)
-    labels[foreground] = rank[found.predict(points)]
-    return labels, centres[order]
+    # An anchor is an identity: centres in one bin are one object.
+    bins = np.floor(found.cluster_centers_).astype(np.int64)
+    centres, rank = np.unique(bins, axis=0, return_inverse=True)
+    labels[foreground] = rank.ravel()[found.predict(points)] + 1
+    return labels, centres

@@ -131,7 +131,8 @@ def objects_of(
         top = quantile_by_group(value, body, TOP, count)
         outline = np.where(top - floor > CONTRAST, floor + rule.outline * (top - floor), np.inf)
         is_object = is_possible & (value > outline[owner])
-        labels = keep_largest(np.where(is_object, owner, np.uint32(0)))
+        # Filled before it is cut: a dark speck in an object would make necks of its sides.
+        labels = fill_holes(keep_largest(np.where(is_object, owner, np.uint32(0))))
         labels, summits = regroup(labels, spacing, OPENNESS, 0.05 * rule.object_voxels)
     doubt = quantile_by_group(uncertainty, labels, 0.5, len(summits) + 1)
     kept = np.concatenate([[False], doubt[1:] < rule.doubtful])
