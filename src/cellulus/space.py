@@ -135,9 +135,7 @@ class Scale:
 
     def canonical_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the canonical grid over an image of `shape` [voxel]."""
-        return tuple(
-            max(1, math.ceil(n * z - 1e-6)) for n, z in zip(shape, self.zoom, strict=True)
-        )
+        return tuple(max(1, math.ceil(n * z - 1e-6)) for n, z in zip(shape, self.zoom, strict=True))
 
 
 @dataclass(frozen=True)
