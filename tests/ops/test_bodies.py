@@ -1,5 +1,7 @@
 """Labels to bodies: where they are cut and joined, and that place and cutting do not matter."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -29,6 +31,55 @@ def rugged(shape, seed):
     return np.where(inside, 1 + (smooth[1] > 0), 0).astype(np.uint32)
 
 
+def neighbours(voxel, there, faces_only):
+    for step in itertools.product((-1, 0, 1), repeat=len(voxel)):
+        other = tuple(v + s for v, s in zip(voxel, step, strict=True))
+        if other in there and (not faces_only or sum(map(abs, step)) == 1):
+            yield other
+
+
+def parents(piece, depth, openness):
+    """Which deeper piece each one joins: the one it is most open to, if it is open enough."""
+    deepest = {}
+    for voxel, summit in piece.items():
+        deepest[summit] = max(deepest.get(summit, 0), depth[voxel])
+    rank = {summit: (-deepest[summit], summit) for summit in deepest}  # the deepest first
+    choices = {}
+    for voxel, summit in piece.items():
+        for other in neighbours(voxel, piece, faces_only=True):
+            deeper = piece[other]
+            if rank[deeper] < rank[summit]:
+                share = min(depth[voxel], depth[other]) / deepest[summit]
+                choices.setdefault(summit, []).append((-share, rank[deeper], deeper))
+    best = {summit: min(found) for summit, found in choices.items()}
+    return {summit: deeper for summit, (share, _, deeper) in best.items() if -share > openness}
+
+
+def slowly(labels, spacing, openness, blur):
+    """The rule as the module states it, voxel by voxel."""
+    depth = ndimage.distance_transform_edt(labels > 0, sampling=spacing).astype(np.float32)
+    hill = ndimage.gaussian_filter(depth, [blur / s for s in spacing], mode="nearest")
+    voxels = [tuple(v) for v in np.argwhere(labels > 0).tolist()]
+    there = set(voxels)
+
+    def climb(voxel):
+        own = [v for v in neighbours(voxel, there, False) if labels[v] == labels[voxel]]
+        best = min(own, key=lambda v: (-hill[v], v))
+        return voxel if best == voxel else climb(best)
+
+    piece = {voxel: climb(voxel) for voxel in voxels}
+    joined = parents(piece, depth, openness)
+
+    def root(summit):
+        return root(joined[summit]) if summit in joined else summit
+
+    summits = sorted({root(summit) for summit in piece.values()})
+    bodies = np.zeros(labels.shape, np.uint32)
+    for voxel in voxels:
+        bodies[voxel] = 1 + summits.index(root(piece[voxel]))
+    return bodies, np.array(summits)
+
+
 def check(labels, bodies, summits):
     """What holds of every result."""
     assert bodies.shape == labels.shape
@@ -48,6 +99,25 @@ def test_summits_are_unique_ascending_and_inside_their_bodies(shape, seed):
     bodies, summits = bodies_of(labels)
     assert len(summits) > 5
     check(labels, bodies, summits)
+
+
+@pytest.mark.parametrize("openness", [0.1, 0.5, OPENNESS])
+@pytest.mark.parametrize(
+    ("shape", "spacing", "blur"),
+    [
+        ((40, 45), (1.0, 1.0), 0.2),
+        ((40, 45), (1.0, 1.0), 1.0),
+        ((24, 60), (2.5, 0.7), 0.5),
+        ((9, 22, 20), (3.0, 1.0, 1.5), 0.4),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_what_the_rule_says(shape, spacing, blur, openness, seed):
+    labels = rugged(shape, seed)
+    bodies, summits = regroup(labels, spacing, openness, blur)
+    expected, tops = slowly(labels, spacing, openness, blur)
+    assert np.array_equal(summits, tops)
+    assert np.array_equal(bodies, expected)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

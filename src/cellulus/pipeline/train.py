@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
 from collections import deque
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +24,7 @@ from cellulus.data.normalise import estimate
 from cellulus.errors import InputError
 from cellulus.pipeline import model as models
 from cellulus.pipeline.extents import crop_extent
+from cellulus.pipeline.interrupts import interruptible
 from cellulus.pipeline.learning import VALIDATION_BATCHES, Learning, make_fabric
 from cellulus.pipeline.samples import canonical, common_kind, fingerprint, open_training
 from cellulus.pipeline.state import History, load_history, restore, save_state
@@ -34,7 +32,7 @@ from cellulus.pipeline.tensorboard import TensorBoard
 from cellulus.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lightning_fabric import Fabric
@@ -228,7 +226,7 @@ class _Loop:
         self.progress.advance(history.step)
         latest: deque[float] = deque(maxlen=SHOWN)
         began = time.perf_counter()
-        with _interruptible() as is_interrupted:
+        with interruptible() as is_interrupted:
             for step, batch in crops.prefetch(steps, share, settings.workers):
                 loss = self.learning.step(step, batch)
                 latest.append(loss)
@@ -284,22 +282,3 @@ class _Loop:
             self.board.flush()
         if self.learning.fabric.is_global_zero:
             save_state(self.run, self.learning, self.history)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Any]:
-    """Turn the first Ctrl-C into a question that the loop asks between steps."""
-    seen = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield seen.is_set
-        return
-
-    def ask(*_: object) -> None:
-        seen.set()
-        signal.signal(signal.SIGINT, before)  # a second one interrupts at once
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield seen.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
