@@ -136,12 +136,12 @@ def test_no_images():
     assert (fault.key, fault.where) == ("data", "bad.toml")
 
 
-def test_sizes_below_the_view_of_the_network():
-    text = "[network]\ndepth = 2\n[train]\ncrop = 40\n"
-    fault = only(f"{text}{GOOD}", "predict.tile=41")
+def test_a_crop_below_the_view_of_the_network():
+    text = "[network]\ndepth = 2\n[train]\ncrop = 43\n"
+    fault = only(f"{text}{GOOD}")
     assert (fault.where, fault.key) == ("bad.toml:4", "train.crop")
-    assert "41" in fault.expected
-    parse(f"{text}{GOOD}", source="", base=Path(), overrides=["train.crop=41"])
+    assert "44" in fault.expected
+    parse(f"{text}{GOOD}", source="", base=Path(), overrides=["train.crop=44"])
 
 
 def test_a_largest_size_below_the_smallest():

@@ -31,16 +31,14 @@ def _data(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _sizes(experiment: Experiment) -> Iterator[Finding]:
-    depth = experiment.network.depth
+    depth, crop = experiment.network.depth, experiment.train.crop
     need = shapes.view(depth)
-    sizes = {("train", "crop"): experiment.train.crop, ("predict", "tile"): experiment.predict.tile}
-    for key, size in sizes.items():
-        if size != "auto" and size < need:
-            yield Finding(
-                key,
-                f'at least {need}, the view of a network of depth {depth}, or "auto"',
-                str(size),
-            )
+    if crop != "auto" and crop < need:
+        yield Finding(
+            ("train", "crop"),
+            f'at least {need}, the view of a network of depth {depth}, or "auto"',
+            str(crop),
+        )
 
 
 def _postprocess(experiment: Experiment) -> Iterator[Finding]:

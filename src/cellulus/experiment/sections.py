@@ -129,7 +129,7 @@ class Train(Settings):
     tensorboard: bool = False
     """Write the losses for TensorBoard too, to tensorboard/ in the run folder."""
     devices: int = Field(default=1, ge=1)
-    """Devices that share each batch (GPUs, or processes on the CPU)."""
+    """Devices that share each batch (GPUs, or processes on the CPU); each weighs its own share."""
     workers: int = Field(default=1, ge=0)
     """Threads that prepare crops ahead of the network."""
 
