@@ -55,7 +55,7 @@ CASES = {
         Train(steps=1500, batch_size=4),
         8,
     ),
-    "hela": Case(0, {"voxel_size": (0.645, 0.645)}, FLAT, Train(steps=2000), 16),
+    "hela": Case(0, {"voxel_size": (0.645, 0.645)}, FLAT, Train(steps=1500), 8),
 }
 
 
