@@ -138,6 +138,12 @@ class Scale:
         return tuple(max(1, math.ceil(n * z - 1e-6)) for n, z in zip(shape, self.zoom, strict=True))
 
 
+def ball_volume(diameter: float, ndim: int) -> float:
+    """Return the volume of a ball in `ndim` dimensions, in the unit of `diameter`."""
+    unit = math.pi ** (ndim / 2) / math.gamma(ndim / 2 + 1)
+    return float(unit * (diameter / 2) ** ndim)
+
+
 @dataclass(frozen=True)
 class Block:
     """A part of a grid: the core that a task answers for, and the region it needs to see.

@@ -22,7 +22,7 @@ from cellulus.data.readers import expand, ome_zarr, open_volumes
 from cellulus.errors import InputError, MissingError
 from cellulus.ops import labels as ops
 from cellulus.progress import Silent
-from cellulus.space import Scale
+from cellulus.space import Scale, ball_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,16 +173,10 @@ def _selected(
 ) -> NDArray[np.uint32]:
     """Drop objects by their size and place."""
     if settings.min_size or settings.max_size:
-        ball = _ball(object_voxels, labels.ndim) / math.prod(spacing)
+        ball = ball_volume(object_voxels, labels.ndim) / math.prod(spacing)
         largest = settings.max_size * ball or math.inf
         labels = ops.keep_sizes(labels, settings.min_size * ball, largest)
     return ops.clear_border(labels) if settings.clear_border else labels
-
-
-def _ball(diameter: float, ndim: int) -> float:
-    """Return the volume of a ball in any dimension."""
-    unit = math.pi ** (ndim / 2) / math.gamma(ndim / 2 + 1)
-    return float(unit * (diameter / 2) ** ndim)
 
 
 def _sources(run: Run, labels: Sequence[Path] | None) -> list[str]:

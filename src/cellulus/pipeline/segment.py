@@ -27,7 +27,7 @@ from cellulus.pipeline.extents import block_extent
 from cellulus.pipeline.prediction import Prediction
 from cellulus.pipeline.samples import open_samples
 from cellulus.progress import Progress, Silent
-from cellulus.space import blocks
+from cellulus.space import ball_volume, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,7 +138,11 @@ def _segment(
         return target
     decoder = experiment.method.decoder(len(facts.shape), facts.object_voxels)
     extent = block_extent(experiment, facts.shape)
-    smallest = experiment.segment.min_size * _ball(facts.object_voxels, facts.zoom)
+    smallest = (
+        experiment.segment.min_size
+        * ball_volume(facts.object_voxels, len(facts.zoom))
+        / math.prod(facts.zoom)
+    )
     count = label_volume(prediction, decoder, extent, smallest, pending, progress)
     if count == 0:
         _log.warning("%s: no object found", prediction.name)
@@ -259,10 +263,3 @@ def _staging(
             )
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _ball(diameter: float, zoom: tuple[float, ...]) -> float:
-    """Return the volume of a ball of a diameter [canonical voxel] in voxels of the image."""
-    ndim = len(zoom)
-    unit = math.pi ** (ndim / 2) / math.gamma(ndim / 2 + 1)
-    return float(unit * (diameter / 2) ** ndim / math.prod(zoom))
