@@ -1,7 +1,8 @@
 """How wide the objects of an image are, told from the image alone.
 
 A rough foreground (Otsu), opened so that specks do not count; the distance to its edge has a
-maximum in the middle of each object; the typical width follows from the median over the maxima.
+maximum in the middle of each object; the typical width follows from the median over the maxima,
+each weighted by its depth, because a dim or textured object falls into many shallow crumbs.
 Rough on purpose: it sets a scale, within which the network is robust. Knows nothing of files.
 """
 
@@ -16,7 +17,7 @@ from skimage.filters import threshold_otsu
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WIDTH_PER_DEPTH = 2.6
+WIDTH_PER_DEPTH = 2.5
 """Object width over the depth of its middle: 2 for a ball, more for what is not round."""
 
 
@@ -49,4 +50,10 @@ def estimate_diameter(image: NDArray[Any], spacing: tuple[float, ...]) -> float:
     peaks = (depth == ndimage.maximum_filter(depth, size=window)) & (depth > 0.5 * finest)
     if not peaks.any():
         return 0.0
-    return float(WIDTH_PER_DEPTH * np.median(depth[peaks]))
+    return WIDTH_PER_DEPTH * _middle(np.sort(depth[peaks]))
+
+
+def _middle(depths: NDArray[Any]) -> float:
+    """Return the median of ascending values, each weighted by itself."""
+    reached = np.cumsum(depths, dtype=np.float64)
+    return float(depths[np.searchsorted(reached, reached[-1] / 2)])
