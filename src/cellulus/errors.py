@@ -66,6 +66,12 @@ class ModelError(InputError):
     """A model file that is damaged, or that does not fit the data or the method."""
 
 
+class QuarantineError(CellulusError):
+    """Blocks that could not be done were left out; the rest is finished."""
+
+    exit_code = 3
+
+
 class GateError(CellulusError):
     """A check or a quality gate failed; the work itself was done."""
 

@@ -6,16 +6,21 @@ A reader, or a run that was cut, never meets half a file. Knows nothing of what 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cellulus.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -55,6 +60,13 @@ def write_json(path: Path, data: object) -> None:
         If `data` holds NaN or an infinity, which JSON cannot say.
     """
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write arrays by name as ``.npz``; see `write_bytes`."""
+    data = io.BytesIO()
+    np.savez(data, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, data.getvalue())
 
 
 @contextlib.contextmanager

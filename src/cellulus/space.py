@@ -6,16 +6,13 @@ of images, files or networks.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, overload
 
 from cellulus.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Unit = Literal["um", "voxel"]
 Region = tuple[slice, ...]
@@ -168,12 +165,11 @@ class Block:
         )
 
 
-def blocks(
-    shape: tuple[int, ...], core: tuple[int, ...], halo: tuple[int, ...], *, clip: bool = True
-) -> Iterator[Block]:
-    """Cut a grid into blocks in C order.
+@dataclass(frozen=True)
+class Blocks(Sequence[Block]):
+    """A grid cut into blocks, in C order.
 
-    Parameters
+    Attributes
     ----------
     shape, core, halo
         Of the grid, of a block's core, and of the margin on each side [voxel].
@@ -181,12 +177,44 @@ def blocks(
         Whether the outer region stops at the grid's edge. Otherwise it may reach outside, where
         the reader extends the data.
     """
-    starts = [range(0, n, c) for n, c in zip(shape, core, strict=True)]
-    for corner in itertools.product(*starts):
+
+    shape: tuple[int, ...]
+    core: tuple[int, ...]
+    halo: tuple[int, ...]
+    clip: bool = True
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of blocks along each axis."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.core, strict=True))
+
+    def __len__(self) -> int:
+        return math.prod(self.counts)
+
+    @overload
+    def __getitem__(self, index: int) -> Block: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Block]: ...
+    def __getitem__(self, index: int | slice) -> Block | list[Block]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
         inside, outside = [], []
-        for start, n, c, h in zip(corner, shape, core, halo, strict=True):
-            stop = min(start + c, n)
+        rest = index % len(self)
+        for n, c, h, count in zip(
+            self.shape[::-1], self.core[::-1], self.halo[::-1], self.counts[::-1], strict=True
+        ):
+            rest, place = divmod(rest, count)
+            start, stop = place * c, min((place + 1) * c, n)
             inside.append(slice(start, stop))
             low, high = start - h, stop + h
-            outside.append(slice(max(low, 0), min(high, n)) if clip else slice(low, high))
-        yield Block(tuple(inside), tuple(outside))
+            outside.append(slice(max(low, 0), min(high, n)) if self.clip else slice(low, high))
+        return Block(tuple(inside[::-1]), tuple(outside[::-1]))
+
+
+def blocks(
+    shape: tuple[int, ...], core: tuple[int, ...], halo: tuple[int, ...], *, clip: bool = True
+) -> Blocks:
+    """Cut a grid into blocks; see `Blocks`."""
+    return Blocks(shape, core, halo, clip)

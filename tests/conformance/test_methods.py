@@ -201,8 +201,7 @@ def decoded(method, scene, parts):
     """The decoder of drawn predictions, after it has seen what it asks to see."""
     made = method(**DRAWN[method.model_fields["name"].default]).decoder(scene.truth.ndim, 20.0)
     if made.is_global:
-        for part in parts:
-            made.survey(scene.observe(part.core))
+        made.learn(sum(made.survey(scene.observe(part.core)) for part in parts))
     return made
 
 
@@ -250,5 +249,5 @@ def test_its_decoder_finds_nothing_in_nothing(method, ndim):
         np.zeros((1, *shape), np.float32), (1.0,) * ndim, (0,) * ndim,
     )  # fmt: skip
     made = settings.decoder(ndim, OBJECT_VOXELS)
-    made.survey(nothing)
+    made.learn(made.survey(nothing))
     assert not made(nothing).labels.any()

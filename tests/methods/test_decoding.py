@@ -31,7 +31,7 @@ def decoder(ndim=2, **changes):
 
 def decode(scene, **changes):
     made = decoder(scene.truth.ndim, **changes)
-    made.survey(scene.observe())
+    made.learn(made.survey(scene.observe()))
     return made(scene.observe())
 
 
@@ -125,7 +125,7 @@ def test_modes_agree_with_mean_shift_on_real_nuclei(foreground, monkeypatch):
         found = []
         for clustering in ("modes", "meanshift"):
             made = decoder(clustering=clustering, foreground=foreground)
-            made.survey(observation)
+            made.learn(made.survey(observation))
             found.append(made(observation).labels)
         compared.append(evaluate_labels(*found, (0.5,), name=file))
     pooled = Scores(tuple(compared)).pooled
@@ -185,8 +185,9 @@ def test_embeddings_are_global_and_in_canonical_voxels(draw):
 def test_a_region_with_the_halo_gives_what_the_whole_gives(draw, shape, spacing, core, foreground):
     scene = draw(shape, spacing, noise=1.5)
     made = decoder(len(shape), foreground=foreground)
-    for block in blocks(shape, core, (0,) * len(shape)):
-        made.survey(scene.observe(block.core))
+    made.learn(
+        sum(made.survey(scene.observe(b.core)) for b in blocks(shape, core, (0,) * len(shape)))
+    )
     whole = made(scene.observe())
     nowhere = np.full((1, len(shape)), -1000)
     expected = np.vstack([nowhere, whole.anchors])[whole.labels]
@@ -204,10 +205,11 @@ def test_the_published_foreground_is_otsu_of_the_whole_image(draw):
     scene = draw((200, 210))
     uncertainty = scene.prediction[-1]
     parts = decoder(foreground="uncertainty")
-    for block in blocks((200, 210), (37, 64), (0, 0)):
-        parts.survey(scene.observe(block.core))
+    parts.learn(
+        sum(parts.survey(scene.observe(b.core)) for b in blocks((200, 210), (37, 64), (0, 0)))
+    )
     whole = decoder(foreground="uncertainty")
-    whole.survey(scene.observe())
+    whole.learn(whole.survey(scene.observe()))
     found = [made(scene.observe()).labels for made in (parts, whole)]
     assert np.array_equal(*found)
     limit = threshold_otsu(uncertainty, nbins=HISTOGRAM_BINS)
@@ -219,7 +221,7 @@ def test_the_published_foreground_is_otsu_of_the_whole_image(draw):
         np.minimum(scene.prediction, 1.0), scene.image, scene.spacing, (0, 0)
     )  # fmt: skip
     alone = decoder(foreground="uncertainty")
-    alone.survey(dark)
+    alone.learn(alone.survey(dark))
     assert (alone(dark).labels > 0).sum() < (whole(dark).labels > 0).sum()
 
 
@@ -240,7 +242,7 @@ def test_an_image_of_nothing_has_no_object(foreground, clustering, uncertainty):
     prediction[:2] = 0.3
     nothing = Observation(prediction, np.full((1, *shape), 0.4, np.float32), (1.0, 1.0), (0, 0))
     made = decoder(foreground=foreground, clustering=clustering)
-    made.survey(nothing)
+    made.learn(made.survey(nothing))
     found = made(nothing)
     check(found, shape)
     assert not found.labels.any()

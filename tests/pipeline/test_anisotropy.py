@@ -10,7 +10,7 @@ from cellulus.data.volume import Volume
 from cellulus.experiment.sections import Data, Experiment, Network, Train, TrainImage
 from cellulus.methods import ObjectCentric
 from cellulus.pipeline.model import load
-from cellulus.pipeline.predict import predictor
+from cellulus.pipeline.predict import Predictor, tiles_of
 from cellulus.pipeline.train import train
 from cellulus.runs import Run
 from cellulus.space import Length, Scale, VoxelSize
@@ -48,15 +48,15 @@ def test_embeddings_do_not_depend_on_the_distance_of_planes(tmp_path):
         train=Train(steps=250, crop=36, batch_size=3, validate_every=250, precision="fp32"),
     )
     run = Run.start(tmp_path / "run", made, "")
-    ask = predictor(load(train(made, run, device="cpu")), made, "cpu")
+    ask = Predictor(load(train(made, run, device="cpu")), made, "cpu")
     said = []
     for spacing in ((1.0, 1.0, 1.0), (3.0, 1.0, 1.0)):
         volume = Volume.of(balls(spacing), voxel_size=VoxelSize(spacing, "um"))
         scale = Scale.of(Length(DIAMETER, "um"), volume.voxel_size, DIAMETER)
         image = Canonical(volume, scale, Normalisation((0.0,), (1.0,)))
         whole = np.zeros((4, *image.shape), np.float32)
-        for block, part in ask(image):
-            whole[(slice(None), *block.core)] = part
+        for tile in tiles_of(made, image.shape):
+            whole[(slice(None), *tile.core)] = ask(image, tile)
         said.append(whole[:3])  # a canonical voxel is 1 um here
     inside = balls((1.0,) * 3) > 0.5
     lengths = np.sqrt((said[0][:, inside] ** 2).sum(axis=0))

@@ -11,7 +11,7 @@ from cellulus.experiment.sections import Data, Experiment, Network, Predict, Seg
 from cellulus.nn import shapes
 from cellulus.nn.unet import UNet
 from cellulus.pipeline.plan import parameters, plan, plan_volumes
-from cellulus.pipeline.predict import count_tiles
+from cellulus.pipeline.predict import tiles_of
 from cellulus.space import VoxelSize, blocks
 
 SIZES = (("train", "crop"), ("predict", "tile"), ("segment", "block"))
@@ -59,7 +59,7 @@ def test_an_anisotropic_volume():
     # 20 canonical voxels per object: 20 / 4.8 in z, 20 / 12 in y and x.
     assert image.canonical_shape == (84, 167, 217)
     assert (made.view, made.crop, made.tile, made.block) == (shapes.view(1), 42, 32, 64)
-    assert image.tiles == count_tiles(experiment, image.canonical_shape)
+    assert image.tiles == len(tiles_of(experiment, image.canonical_shape))
     assert image.tiles == sum(1 for _ in blocks((84, 167, 217), (32,) * 3, (0, 0, 0)))
     assert image.blocks == 1 * 2 * 3
     assert image.label_bytes == 4 * 20 * 100 * 130

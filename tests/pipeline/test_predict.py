@@ -17,7 +17,7 @@ from cellulus.nn import shapes
 from cellulus.ops.resample import reflect
 from cellulus.pipeline.extents import tile_extent
 from cellulus.pipeline.model import Card, Model, load, new_network, save
-from cellulus.pipeline.predict import count_tiles, predict, predictor
+from cellulus.pipeline.predict import Predictor, predict, tiles_of
 from cellulus.pipeline.prediction import Prediction
 from cellulus.runs import Run
 from cellulus.space import Scale, VoxelSize
@@ -59,9 +59,9 @@ def image_of(shape, zoom):
 
 def joined(made, ask, image):
     whole = np.full((len(image.shape) + 1, *image.shape), np.nan, np.float32)
-    for block, said in ask(image):
+    for block in tiles_of(ask.experiment, image.shape):
         assert np.isnan(whole[(slice(None), *block.core)]).all()
-        whole[(slice(None), *block.core)] = said
+        whole[(slice(None), *block.core)] = ask(image, block)
     assert np.isfinite(whole).all()
     return whole
 
@@ -79,13 +79,13 @@ def joined(made, ask, image):
 def test_tiles_give_what_the_whole_gives(shape, zoom, depth, tiles):
     """To 1e-4 voxel, the rounding of sums in another order."""
     image, made = image_of(shape, zoom), model(len(shape), depth)
-    whole = joined(made, predictor(made, experiment(depth=depth), "cpu"), image)
+    whole = joined(made, Predictor(made, experiment(depth=depth), "cpu"), image)
     assert whole[:-1].std() > 0.1
     assert whole[-1].max() > 0.1
     for tile in tiles:
         cut = experiment(tile=tile, depth=depth, batch_size=3)
-        assert count_tiles(cut, image.shape) > 1
-        assert np.allclose(joined(made, predictor(made, cut, "cpu"), image), whole, atol=1e-4)
+        assert len(tiles_of(cut, image.shape)) > 1
+        assert np.allclose(joined(made, Predictor(made, cut, "cpu"), image), whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
@@ -103,7 +103,7 @@ def test_the_border_sees_the_image_mirrored(depth):
         expected = made.network(padded[None])[0, :, :30, :27].numpy()
     quiet = experiment(depth=depth)
     quiet = quiet.model_copy(update={"method": ObjectCentric(passes=2, noise=1e-12)})
-    found = joined(made, predictor(made, quiet, "cpu"), image)
+    found = joined(made, Predictor(made, quiet, "cpu"), image)
     assert np.allclose(found[:2], expected, atol=1e-5)
     assert found[2].max() < 1e-5
 
@@ -111,7 +111,7 @@ def test_the_border_sees_the_image_mirrored(depth):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 50), (2, 1, 1)])
 def test_images_smaller_than_the_view_are_predicted(shape):
     made = model(len(shape))
-    found = joined(made, predictor(made, experiment(), "cpu"), image_of(shape, (1.0,) * len(shape)))
+    found = joined(made, Predictor(made, experiment(), "cpu"), image_of(shape, (1.0,) * len(shape)))
     assert found.shape == (len(shape) + 1, *shape)
 
 
@@ -129,7 +129,7 @@ def test_tiles_move_by_whole_strides_and_are_no_larger_than_asked(shape, depth, 
 
 def test_the_seed_decides_the_noise():
     image, made = image_of((30, 30), (1.0, 1.0)), model(2)
-    found = [joined(made, predictor(made, experiment(seed=s), "cpu"), image) for s in (0, 0, 1)]
+    found = [joined(made, Predictor(made, experiment(seed=s), "cpu"), image) for s in (0, 0, 1)]
     assert np.array_equal(found[0], found[1])
     assert not np.allclose(found[0][-1], found[2][-1])
 
@@ -176,7 +176,7 @@ def test_what_is_written_is_what_was_predicted(run, flat):
     opened = Prediction.open(path)
     loaded = load(run.model)
     image = Canonical(opened.image, Scale(opened.facts.zoom), opened.facts.normalisation)
-    expected = joined(loaded, predictor(loaded, made, "cpu"), image)
+    expected = joined(loaded, Predictor(loaded, made, "cpu"), image)
     assert np.array_equal(stored[:], expected.astype(np.float16))
 
 

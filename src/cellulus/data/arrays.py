@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
     from cellulus.space import VoxelSize
 
-_CHUNK = {2: 512, 3: 64}
-_SHARD = {2: 1024, 3: 256}
+EDGES = {2: (512, 1024), 3: (64, 256)}
+"""Edges of a chunk and of a shard in two and three dimensions [voxel]."""
+OUTCOME = "outcome"
+"""Among the attributes, what came out of making the array; all others were known before."""
 _LABEL_TYPES = (np.dtype(np.uint32), np.dtype(np.uint64))
 
 
@@ -57,6 +59,8 @@ class Spec:
         Stored under the key ``cellulus``.
     source
         Path from a label group to its image.
+    missing
+        What stands where nothing was written.
     levels
         The pyramid; planned from shape and voxel size by default.
     """
@@ -73,6 +77,7 @@ class Spec:
     channel_names: tuple[str, ...] = ()
     attributes: dict[str, Any] = field(default_factory=dict)
     source: str | None = None
+    missing: float = 0
     levels: tuple[pyramid.Grid, ...] = ()
 
     def __post_init__(self) -> None:
@@ -114,12 +119,12 @@ class Spec:
     def chunking(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return chunks and shards of a level, never larger than needed."""
         ndim = len(self._spatial)
-        chunks = self.chunks or tuple(_CHUNK[ndim] if a in "zyx" else 1 for a in self.axes)
+        chunks = self.chunks or tuple(EDGES[ndim][0] if a in "zyx" else 1 for a in self.axes)
         fitted = tuple(min(c, n) for c, n in zip(chunks, shape, strict=True))
         if self.shards:
             per_shard = [s // c for s, c in zip(self.shards, chunks, strict=True)]
         else:
-            limits = [_SHARD[ndim] if a in "zyx" else 1 for a in self.axes]
+            limits = [EDGES[ndim][1] if a in "zyx" else 1 for a in self.axes]
             per_shard = [max(1, limit // c) for limit, c in zip(limits, fitted, strict=True)]
         needed = [-(-n // c) for n, c in zip(shape, fitted, strict=True)]
         shards = (c * min(k, n) for c, k, n in zip(fitted, per_shard, needed, strict=True))
@@ -172,7 +177,7 @@ def create_array(folder: Path, name: str, spec: Spec, shape: tuple[int, ...]) ->
             "compressors": BloscCodec(cname="zstd", clevel=3, shuffle=shuffle),
             "dimension_names": tuple(spec.axes),
         }
-    return zarr.create_array(folder, name=name, fill_value=0, overwrite=True, **common)
+    return zarr.create_array(folder, name=name, fill_value=spec.missing, overwrite=True, **common)
 
 
 def existing_array(
@@ -195,7 +200,10 @@ def existing_array(
     chunks, shards = spec.chunking(spec.shape)
     wanted = (spec.shape, spec.dtype, chunks, shards if spec.ngff == "0.5" else None)
     found = (array.shape, array.dtype, array.chunks, array.shards)
-    if wanted != found or group.attrs.get("cellulus") != spec.attributes:
+    notes = group.attrs.get("cellulus")
+    if isinstance(notes, dict):
+        notes = {key: value for key, value in notes.items() if key != OUTCOME}
+    if wanted != found or notes != spec.attributes:
         raise InputError(
             where,
             expected=f"an earlier run of the same kind, {spec.shape} {spec.dtype}",

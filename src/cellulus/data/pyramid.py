@@ -107,19 +107,28 @@ def fill(
     progress
         Advances by one per shard.
     """
-    reduce = _mean if average else _nearest
-    shards = target.shards or target.chunks
-    for region in regions(target.shape, shards):
-        shape = tuple(r.stop - r.start for r in region)
-        shard = np.empty(shape, target.dtype)
-        for piece in regions(shape, target.chunks):
-            place = tuple(
-                slice(r.start + p.start, r.start + p.stop)
-                for r, p in zip(region, piece, strict=True)
-            )
-            shard[piece] = reduce(source, place, ratios)
-        target[region] = shard
+    for region in regions(target.shape, target.shards or target.chunks):
+        fill_region(source, target, region, ratios, average)
         progress.advance()
+
+
+def fill_region(
+    source: zarr.Array[Any],
+    target: zarr.Array[Any],
+    region: Region,
+    ratios: tuple[float, ...],
+    average: bool,
+) -> None:
+    """Fill one shard of a level; see `fill`."""
+    reduce = _mean if average else _nearest
+    shape = tuple(r.stop - r.start for r in region)
+    shard = np.empty(shape, target.dtype)
+    for piece in regions(shape, target.chunks):
+        place = tuple(
+            slice(r.start + p.start, r.start + p.stop) for r, p in zip(region, piece, strict=True)
+        )
+        shard[piece] = reduce(source, place, ratios)
+    target[region] = shard
 
 
 def regions(shape: tuple[int, ...], step: tuple[int, ...]) -> Iterator[Region]:

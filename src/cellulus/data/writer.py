@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 
 from cellulus.data import pyramid
-from cellulus.data.arrays import Spec, create_array, existing_array, failures
+from cellulus.data.arrays import OUTCOME, Spec, create_array, existing_array, failures
 from cellulus.data.label_groups import label_spec, list_label
 from cellulus.data.ngff import ZARR_FORMAT, render
 from cellulus.data.readers import ome_zarr
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cellulus.progress import Progress
     from cellulus.space import Region
 
-__all__ = ["Pending", "Spec", "create", "create_labels"]
+__all__ = ["Pending", "Spec", "create", "create_labels", "is_begun", "reopen"]
 
 
 @dataclass
@@ -89,14 +89,35 @@ class Pending:
         if self.complete or self._built:
             return
         with failures(self.path):
-            coarsest = self._fill_levels(progress or Silent())
-            group = zarr.open_group(self.temporary, mode="r+")
-            description = self.spec.description(self.path.name, _ranges(self.spec, coarsest))
-            group.attrs.update(render(description, self.spec.ngff))
+            self._fill_levels(progress or Silent())
+            self._describe()
         self._built = True
 
-    def publish(self, progress: Progress | None = None) -> Path:
+    def start_level(self, index: int) -> zarr.Array[Any]:
+        """Return a coarser level, made if it is not there, for whoever fills levels themselves.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full or refuses.
+        """
+        with failures(self.path):
+            if (self.temporary / str(index)).exists():
+                return zarr.open_array(self.temporary / str(index), mode="r+")
+            return create_array(self.temporary, str(index), self.spec, self.spec.grids[index].shape)
+
+    def publish(
+        self, progress: Progress | None = None, *, notes: dict[str, Any] | None = None
+    ) -> Path:
         """Make levels and metadata, then give it its name; an old one goes only then.
+
+        Parameters
+        ----------
+        progress
+            One unit per shard of a level.
+        notes
+            What came out of making it, if the levels are filled already; stored with the
+            attributes under ``outcome``.
 
         Raises
         ------
@@ -105,8 +126,13 @@ class Pending:
         """
         if self.complete:
             return self.path
-        self.build(progress)
+        if notes is None:
+            self.build(progress)
         with failures(self.path):
+            if notes is not None:
+                self._describe()
+                group = zarr.open_group(self.temporary, mode="r+")
+                group.attrs["cellulus"] = {**self.spec.attributes, OUTCOME: notes}
             _move(self.temporary, self.path, replace=self._overwrite)
             if self._listed:
                 list_label(self.path, self.spec.ngff)
@@ -118,7 +144,14 @@ class Pending:
         if not self.complete:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
-    def _fill_levels(self, progress: Progress) -> zarr.Array[Any]:
+    def _describe(self) -> None:
+        """Write the metadata."""
+        coarsest = zarr.open_array(self.temporary / str(len(self.spec.grids) - 1), mode="r")
+        group = zarr.open_group(self.temporary, mode="r+")
+        description = self.spec.description(self.path.name, _ranges(self.spec, coarsest))
+        group.attrs.update(render(description, self.spec.ngff))
+
+    def _fill_levels(self, progress: Progress) -> None:
         """Make every level from the coarsest one before it that it is a whole multiple of."""
         grids, made = self.spec.grids, [self.array]
         for index in range(1, len(grids)):
@@ -131,7 +164,6 @@ class Pending:
             pyramid.fill(made[source], level, ratios, self.spec.kind == "image", progress)
             progress.finish()
             made.append(level)
-        return made[-1]
 
 
 def create(
@@ -228,6 +260,24 @@ def create_labels(
     pending = create(Path(image) / "labels" / name, spec, overwrite=overwrite, resume=resume)
     pending._listed = True
     return pending
+
+
+def is_begun(path: Path) -> bool:
+    """Return whether an interrupted run left something to go on with."""
+    return (_temporary(path) / "0").exists()
+
+
+def reopen(path: Path) -> None:
+    """Turn a result back into one that is being written.
+
+    Raises
+    ------
+    StorageError
+        If the disk refuses.
+    """
+    with failures(path):
+        shutil.rmtree(_temporary(path), ignore_errors=True)
+        path.rename(_temporary(path))
 
 
 def _temporary(path: Path) -> Path:

@@ -27,7 +27,8 @@ class Observation:
     Attributes
     ----------
     prediction
-        What the network said, ``(channels, *S)`` float32; lengths in canonical voxels.
+        What the network said, ``(channels, *S)`` float32; lengths in canonical voxels, NaN where
+        nothing was predicted.
     image
         Normalised intensities, ``(image channels, *S)`` float32.
     spacing
@@ -129,10 +130,13 @@ class Decoder(Protocol):
 
     @property
     def is_global(self) -> bool:
-        """Whether `survey` must see every part of the image before the first is decoded."""
+        """Whether it must `learn` what a survey of the whole image found before it decodes."""
 
-    def survey(self, observation: Observation) -> None:
-        """Gather statistics of the whole image from one part of it; sums, in any order."""
+    def survey(self, observation: Observation) -> NDArray[np.int64]:
+        """Return statistics of one part of an image, such that those of all parts add up."""
+
+    def learn(self, statistics: NDArray[np.int64]) -> None:
+        """Take the sum of the statistics of all parts of the image."""
 
     def __call__(self, observation: Observation) -> Objects:
         """Return the objects of a region; right wherever `halo` lies inside the region."""

@@ -8,20 +8,29 @@ tile. Knows nothing of what the prediction means.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import zarr
 
+from cellulus.blocks.crew import Alone, Crew
+from cellulus.blocks.jobs import Job, finish
 from cellulus.data import writer
+from cellulus.data.arrays import failures
+from cellulus.data.canonical import Canonical
 from cellulus.nn import shapes
 from cellulus.nn.device import arithmetic, choose_device
 from cellulus.pipeline import model as models
 from cellulus.pipeline.extents import tile_extent
 from cellulus.pipeline.prediction import Facts
+from cellulus.pipeline.results import Result, begin, groups, names_of, publish
 from cellulus.pipeline.samples import canonical, common_kind, open_samples
 from cellulus.progress import Progress, Silent
-from cellulus.space import VoxelSize, blocks
+from cellulus.space import Block, Blocks, Scale, VoxelSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,13 +38,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellulus.data.canonical import Canonical
     from cellulus.experiment.sections import Experiment
     from cellulus.pipeline.samples import Sample
     from cellulus.runs import Run
-    from cellulus.space import Block
-
-    Tiles = Iterator[tuple[Block, NDArray[np.float32]]]
 
 
 def predict(
@@ -44,6 +49,7 @@ def predict(
     *,
     model: Path | None = None,
     device: str = "auto",
+    crew: Crew | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -60,6 +66,8 @@ def predict(
         The model file; by default the run's own.
     device
         As for `cellulus.pipeline.train.train`.
+    crew
+        Who works; this process by default.
     resume, overwrite
         Keep or replace predictions that are there already.
     progress
@@ -82,28 +90,35 @@ def predict(
         If the disk is full or refuses.
     """
     path = model or run.model
-    loaded = models.load(path)
+    card = models.load(path).card
     samples = open_samples(experiment)
     ndim, inputs = common_kind([sample.volume for sample in samples])
-    models.check_fit(path, loaded.card, experiment, ndim, inputs)
+    models.check_fit(path, card, experiment, ndim, inputs)
     mark = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    ask = predictor(loaded, experiment, device)
+    crew, listener = crew or Alone(), progress or Silent()
+
+    def begun() -> Iterator[tuple[Result, Tiling]]:
+        for sample in samples:
+            facts = _look(sample, experiment, card, mark)
+            target = run.predictions / f"{sample.volume.name}.zarr"
+            tiles = tiles_of(experiment, Scale(facts.zoom).canonical_shape(facts.shape))
+            spec = _spec(facts, experiment, tiles)
+            result = begin(sample.volume.name, target, spec, resume=resume, overwrite=overwrite)
+            array = result.pending.temporary / "0"
+            yield result, Tiling(path, mark, experiment, device, facts, array)
+
     paths = []
-    for sample in samples:
-        image, facts = _look(sample, experiment, loaded.card, mark)
-        target = run.predictions / f"{sample.volume.name}.zarr"
-        spec = _spec(facts, image, experiment)
-        pending = writer.create(target, spec, resume=resume, overwrite=overwrite)
-        if not pending.complete:
-            _fill(pending, ask, image, experiment, progress or Silent())
-        paths.append(target)
+    for group in groups(begun(), crew, lambda pair: len(pair[1].tiles)):
+        made = [(result, tiling) for result, tiling in group if not result.complete]
+        jobs = [Job(tiling, r.journal.stage("predict"), len(tiling.tiles)) for r, tiling in made]
+        finish(jobs, crew, listener, f"predict {names_of([r for r, _ in made])}")
+        publish([result for result, _ in made], crew, listener)
+        paths += [result.path for result, _ in group]
     return paths
 
 
-def predictor(
-    model: models.Model, experiment: Experiment, device: str = "auto"
-) -> Callable[[Canonical], Tiles]:
-    """Return what predicts an image, tile by tile.
+class Predictor:
+    """What predicts an image, tile by tile.
 
     Parameters
     ----------
@@ -113,47 +128,93 @@ def predictor(
         How it is asked.
     device
         Where it runs.
-
-    Returns
-    -------
-    tiles
-        Function of an image; yields blocks of its canonical grid with their prediction,
-        ``(channels, *core)`` float32.
     """
-    place = choose_device(device)
-    network = model.network.to(place)
-    ask = experiment.method.inference(experiment.seed, experiment.predict.batch_size)
-    depth = model.card.network.depth
-    margin = shapes.halo(depth)
 
-    def tiles(image: Canonical) -> Tiles:
-        core = tile_extent(experiment, image.shape)
+    def __init__(self, model: models.Model, experiment: Experiment, device: str = "auto") -> None:
+        self.experiment, self.depth = experiment, model.card.network.depth
+        self.place = choose_device(device)
+        self.network = model.network.to(self.place)
+        self.ask = experiment.method.inference(experiment.seed, experiment.predict.batch_size)
+
+    def __call__(self, image: Canonical, tile: Block) -> NDArray[np.float32]:
+        """Return the prediction in a tile of the canonical grid, ``(channels, *core)``."""
+        margin = shapes.halo(self.depth)
+        core = tile_extent(self.experiment, image.shape)
+        origin = tuple(part.start - margin for part in tile.core)
         # Every tile, cut ones at the far edge too, is read at the same legal extent.
-        extent = [shapes.legal_size(n + 2 * margin, depth) for n in core]
-        for block in blocks(image.shape, core, (margin,) * len(core), clip=False):
-            origin = tuple(part.start for part in block.outer)
-            region = tuple(slice(a, a + n) for a, n in zip(origin, extent, strict=True))
-            seen = torch.from_numpy(image.read(region)).to(place)
-            with torch.inference_mode(), arithmetic(place, experiment.predict.precision):
-                said = ask(network, seen, origin).cpu().numpy()
-            inside = tuple(slice(0, part.stop - part.start) for part in block.core)
-            yield block, said[(slice(None), *inside)]
-
-    return tiles
+        region = tuple(
+            slice(a, a + shapes.legal_size(n + 2 * margin, self.depth))
+            for a, n in zip(origin, core, strict=True)
+        )
+        seen = torch.from_numpy(image.read(region)).to(self.place)
+        with torch.inference_mode(), arithmetic(self.place, self.experiment.predict.precision):
+            said: NDArray[np.float32] = self.ask(self.network, seen, origin).cpu().numpy()
+        inside = tuple(slice(0, part.stop - part.start) for part in tile.core)
+        return said[(slice(None), *inside)]
 
 
-def count_tiles(experiment: Experiment, shape: tuple[int, ...]) -> int:
-    """Return how many tiles a canonical grid is predicted in."""
-    return sum(1 for _ in blocks(shape, tile_extent(experiment, shape), (0,) * len(shape)))
+def tiles_of(experiment: Experiment, shape: tuple[int, ...]) -> Blocks:
+    """Return the tiles that a canonical grid of `shape` is predicted in."""
+    return Blocks(shape, tile_extent(experiment, shape), (0,) * len(shape))
 
 
-def _look(
-    sample: Sample, experiment: Experiment, card: models.Card, mark: str
-) -> tuple[Canonical, Facts]:
-    """Return the image as the network sees it, and what is to be noted of it."""
+@dataclass(frozen=True)
+class Tiling:
+    """The prediction of one image as work on its tiles.
+
+    Attributes
+    ----------
+    model, mark
+        The model file, and its fingerprint.
+    experiment
+        How it is asked.
+    device
+        Where it runs.
+    facts
+        The image, and how it lies on the canonical grid.
+    target
+        The finest level of the prediction.
+    """
+
+    model: Path
+    mark: str
+    experiment: Experiment
+    device: str
+    facts: Facts
+    target: Path
+
+    @property
+    def tiles(self) -> Blocks:
+        """The tiles of the canonical grid."""
+        return tiles_of(self.experiment, Scale(self.facts.zoom).canonical_shape(self.facts.shape))
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        """See `cellulus.blocks.crew.Work`."""
+        predict = _load(self.model, self.mark, self.experiment, self.device)
+        image = Canonical(self.facts.open_image(), Scale(self.facts.zoom), self.facts.normalisation)
+        target, tiles = zarr.open_array(self.target, mode="r+"), self.tiles
+
+        def do(index: int) -> dict[str, Any]:
+            tile = tiles[index]
+            said = predict(image, tile).astype(np.float16)
+            with failures(self.target):
+                target[(slice(None), *tile.core)] = said
+            return {}
+
+        return do
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path, mark: str, experiment: Experiment, device: str) -> Predictor:
+    """Load a model, once per process however many images it is applied to."""
+    return Predictor(models.load(path), experiment, device)
+
+
+def _look(sample: Sample, experiment: Experiment, card: models.Card, mark: str) -> Facts:
+    """Return what is to be noted of an image: all that its prediction depends on."""
     volume = sample.volume
     image = canonical(volume, experiment.data, card.network.object_voxels, card.normalisation)
-    facts = Facts(
+    return Facts(
         image=volume.path,
         time=volume.time,
         channels=volume.channels,
@@ -168,44 +229,28 @@ def _look(
         method=card.method.name,
         model=mark,
     )
-    return image, facts
 
 
-def _spec(facts: Facts, image: Canonical, experiment: Experiment) -> writer.Spec:
+def _spec(facts: Facts, experiment: Experiment, tiles: Blocks) -> writer.Spec:
     """Return what is written: a chunk per tile and channel, so that each has one writer."""
-    volume = image.volume
+    space = "zyx"[-len(facts.shape) :]
     size = tuple(v / z for v, z in zip(facts.voxel_size, facts.zoom, strict=True))
-    names = experiment.method.channels(volume.ndim)
-    tile = tile_extent(experiment, image.shape)
+    names = experiment.method.channels(len(facts.shape))
     return writer.Spec(
         kind="image",
-        axes="c" + volume.space,
-        shape=(len(names), *image.shape),
+        axes="c" + space,
+        shape=(len(names), *tiles.shape),
         dtype=np.dtype(np.float16),
-        voxel_size=VoxelSize(size, volume.voxel_size.unit),
+        voxel_size=VoxelSize(size, facts.unit),
         translation=tuple((a - b) / 2 for a, b in zip(size, facts.voxel_size, strict=True)),
-        chunks=(1, *tile),
-        shards=(len(names), *tile),
+        chunks=(1, *tiles.core),
+        shards=(len(names), *tiles.core),
         channel_names=names,
         attributes=facts.model_dump(mode="json") | {"predict": _how(experiment)},
+        missing=math.nan,
     )
 
 
 def _how(experiment: Experiment) -> dict[str, object]:
     """Return the settings that a prediction depends on, besides the model."""
     return {"method": experiment.method.model_dump(mode="json"), "seed": experiment.seed}
-
-
-def _fill(
-    pending: writer.Pending,
-    ask: Callable[[Canonical], Tiles],
-    image: Canonical,
-    experiment: Experiment,
-    progress: Progress,
-) -> None:
-    progress.start(f"predict {image.volume.name}", count_tiles(experiment, image.shape))
-    for block, said in ask(image):
-        pending.write((slice(None), *block.core), said.astype(np.float16))
-        progress.advance()
-    progress.finish()
-    pending.publish()

@@ -66,6 +66,28 @@ class Facts(Settings):
         """The normalisation of the image."""
         return Normalisation(self.low, self.high)
 
+    def open_image(self) -> Volume:
+        """Open the image, metadata only.
+
+        Raises
+        ------
+        MissingError
+            If it is gone.
+        InputError
+            If it has changed its shape.
+        """
+        frames = open_volumes(self.image, channels=self.channels, level=self.level)
+        image = frames[self.time] if self.time < len(frames) else None
+        if image is None or image.shape != self.shape:
+            raise InputError(
+                self.image,
+                expected=f"the image that was looked at, of shape {self.shape}",
+                found=f"shape {image.shape}" if image else f"{len(frames)} time points",
+                remedy="predict it again",
+            )
+        # The experiment may have known the voxel size better than the file does.
+        return replace(image, voxel_size=VoxelSize(self.voxel_size, self.unit))
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -111,17 +133,7 @@ class Prediction:
                 found="an image without notes of one",
                 remedy="give an image to run or predict, or a prediction to segment",
             ) from error
-        frames = open_volumes(facts.image, channels=facts.channels, level=facts.level)
-        image = frames[facts.time] if facts.time < len(frames) else None
-        if image is None or image.shape != facts.shape:
-            raise InputError(
-                facts.image,
-                expected=f"the image that {path.name} was made from, of shape {facts.shape}",
-                found=f"shape {image.shape}" if image else f"{len(frames)} time points",
-                remedy="predict it again",
-            )
-        # The experiment may have known the voxel size better than the file does.
-        image = replace(image, voxel_size=VoxelSize(facts.voxel_size, facts.unit))
+        image = facts.open_image()
         return cls(path.name.removesuffix(".zarr"), volume, image, facts)
 
     def read(self, region: Region) -> NDArray[np.float32]:

@@ -1,45 +1,47 @@
-"""The step from predictions to labels, block by block.
+"""The step from predictions to labels.
 
 A decoder is local: given a block and a margin, it is right about every voxel of the block, and it
 names an object by its anchor, the same in every block that sees it. So blocks are decoded one by
-one under numbers of their own, and joined by anchors afterwards: no overlap is compared, and any
-cutting gives what the whole gives. Knows nothing of how a method decodes.
+one and joined by anchors afterwards (`labelling`). Knows nothing of how a method decodes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import shutil
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
+from cellulus.blocks.crew import Alone, Crew
+from cellulus.blocks.jobs import Job, finish
+from cellulus.blocks.shards import fit_shards
 from cellulus.data import writer
-from cellulus.data.arrays import failures
+from cellulus.data.arrays import EDGES
 from cellulus.errors import MissingError, ModelError
-from cellulus.methods.base import Observation
+from cellulus.files import write_arrays
+from cellulus.methods.base import Decoder, Observation
 from cellulus.pipeline.extents import block_extent
+from cellulus.pipeline.labelling import Labelling
 from cellulus.pipeline.prediction import Prediction
+from cellulus.pipeline.results import Result, begin, groups, names_of, publish
 from cellulus.pipeline.samples import open_samples
 from cellulus.progress import Progress, Silent
-from cellulus.space import ball_volume, blocks
+from cellulus.space import Block, Blocks, Region, ball_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from cellulus.experiment.sections import Experiment
-    from cellulus.methods.base import Decoder
     from cellulus.runs import Run
-    from cellulus.space import Block, Region
 
 _log = logging.getLogger(__name__)
+
+WIDE = "%s: %d of %d objects are wider than blocks see around them, %s voxels, and may be cut"
 
 
 def segment(
@@ -47,6 +49,7 @@ def segment(
     run: Run,
     *,
     predictions: Sequence[Path] | None = None,
+    crew: Crew | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -61,6 +64,8 @@ def segment(
         ``predictions/`` is read, ``segments/`` is written: one OME-Zarr per image.
     predictions
         Predictions to read instead of those of the experiment's images.
+    crew
+        Who works; this process by default.
     resume, overwrite
         Keep or replace labels that are there already.
     progress
@@ -83,12 +88,175 @@ def segment(
         If something cannot be read or written.
     """
     sources = _of_images(experiment, run) if predictions is None else predictions
-    listener = progress or Silent()
-    return [
-        _segment(Prediction.open(path), experiment, run, resume=resume, overwrite=overwrite,
-                 progress=listener)
-        for path in sources
-    ]  # fmt: skip
+    crew, listener = crew or Alone(), progress or Silent()
+    works = (_begin(path, experiment, run, resume=resume, overwrite=overwrite) for path in sources)
+    paths = []
+    for group in groups(works, crew, _count):
+        _finish([work for work in group if not work.result.complete], crew, listener)
+        paths += [work.result.path for work in group]
+    return paths
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """A prediction that is decoded block by block.
+
+    Attributes
+    ----------
+    path
+        Of the prediction.
+    experiment
+        The settings.
+    statistics
+        File with the sums of the survey, where the decoder needs one.
+    """
+
+    path: Path
+    experiment: Experiment
+    statistics: Path
+
+    def open(self) -> Callable[[Block], tuple[NDArray[np.uint32], NDArray[np.int64]]]:
+        """See `cellulus.pipeline.labelling.Source`."""
+        prediction = Prediction.open(self.path)
+        decoder = decoder_of(prediction, self.experiment)
+        if decoder.is_global:
+            decoder.learn(np.load(self.statistics)["total"])
+
+        def decode(block: Block) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+            objects = decoder(observe(prediction, block.outer))
+            labels = objects.labels[block.inner]
+            is_here = np.bincount(labels.ravel(), minlength=len(objects.anchors) + 1) > 0
+            is_here[0] = False
+            own = np.where(is_here, np.cumsum(is_here), 0).astype(np.uint32)
+            return own[labels], objects.anchors[is_here[1:]]
+
+        return decode
+
+
+@dataclass(frozen=True)
+class SurveyWork:
+    """Gathers the statistics of a whole image that its decoder needs, block by block."""
+
+    path: Path
+    experiment: Experiment
+    grid: Blocks
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        """See `cellulus.blocks.crew.Work`."""
+        prediction = Prediction.open(self.path)
+        decoder = decoder_of(prediction, self.experiment)
+
+        def do(index: int) -> dict[str, Any]:
+            return {"counts": decoder.survey(observe(prediction, self.grid[index].core)).tolist()}
+
+        return do
+
+
+def decoder_of(prediction: Prediction, experiment: Experiment) -> Decoder:
+    """Return what decodes a prediction."""
+    facts = prediction.facts
+    return experiment.method.decoder(len(facts.shape), facts.object_voxels)
+
+
+def grid_of(prediction: Prediction, experiment: Experiment) -> Blocks:
+    """Return the blocks that a prediction is decoded in, with the decoder's halo [voxel]."""
+    facts, decoder = prediction.facts, decoder_of(prediction, experiment)
+    if math.isinf(decoder.halo):
+        return Blocks(facts.shape, facts.shape, (0,) * len(facts.shape))
+    halo = tuple(math.ceil(decoder.halo / z) + 1 for z in facts.zoom)
+    return Blocks(facts.shape, block_extent(experiment, facts.shape), halo)
+
+
+def observe(prediction: Prediction, region: Region) -> Observation:
+    """Return what a decoder sees of a part of the image's grid."""
+    return Observation(
+        prediction=prediction.read(region),
+        image=prediction.read_image(region),
+        spacing=prediction.facts.zoom,
+        origin=tuple(part.start for part in region),
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The segmentation of one image."""
+
+    result: Result
+    prediction: Prediction
+    grid: Blocks
+    decoding: Decoding
+    smallest: float
+
+    @property
+    def survey(self) -> Job:
+        work = SurveyWork(self.decoding.path, self.decoding.experiment, self.grid)
+        return Job(work, self.result.journal.stage("survey"), len(self.grid))
+
+    def learn(self) -> None:
+        """Add up the survey."""
+        stage = self.result.journal.stage("survey")
+        total = np.sum([stage.record(index)["counts"] for index in sorted(stage.done())], axis=0)
+        write_arrays(self.decoding.statistics, total=total)
+
+
+def _begin(path: Path, experiment: Experiment, run: Run, *, resume: bool, overwrite: bool) -> _Work:
+    prediction = Prediction.open(path)
+    facts = prediction.facts
+    if facts.method != experiment.method.name:
+        raise ModelError(
+            prediction.name,
+            expected=f"a prediction of {experiment.method.name}",
+            found=f"one of {facts.method}",
+            remedy="predict with a model of this method",
+        )
+    grid = grid_of(prediction, experiment)
+    made_by = experiment.method.model_dump(mode="json") | experiment.segment.model_dump(mode="json")
+    notes = {"segment": made_by, "cut": list(grid.core)}
+    chunks, shards = fit_shards(grid.shape, grid.core, *EDGES[len(grid.shape)])
+    spec = writer.Spec(
+        kind="labels",
+        axes=prediction.image.space,
+        shape=facts.shape,
+        dtype=np.dtype(np.uint32),
+        voxel_size=prediction.image.voxel_size,
+        chunks=chunks,
+        shards=shards,
+        attributes=facts.model_dump(mode="json") | notes,
+    )
+    target = run.segments / f"{prediction.name}.zarr"
+    result = begin(prediction.name, target, spec, resume=resume, overwrite=overwrite)
+    decoding = Decoding(path, experiment, result.journal.folder / "statistics.npz")
+    ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
+    return _Work(result, prediction, grid, decoding, experiment.segment.min_size * ball)
+
+
+def _count(work: _Work) -> int:
+    return 0 if work.result.complete else len(work.grid)
+
+
+def _finish(works: Sequence[_Work], crew: Crew, progress: Progress) -> None:
+    """Survey, decode, join, number and publish images together."""
+    if not works:
+        return
+    what = names_of([work.result for work in works])
+    surveyed = [w for w in works if decoder_of(w.prediction, w.decoding.experiment).is_global]
+    finish([work.survey for work in surveyed], crew, progress, f"survey {what}")
+    for work in surveyed:
+        work.learn()
+    labellings = [Labelling.of(work.result, work.grid) for work in works]
+    pairs = list(zip(works, labellings, strict=True))
+    jobs = [labelling.label(work.decoding, work.result) for work, labelling in pairs]
+    finish(jobs, crew, progress, f"segment {what}")
+    for work, labelling in pairs:
+        total = labelling.join(work.smallest, work.grid.halo)
+        work.result.note(objects=total.objects, wider_than_halo=total.wide)
+        if total.objects == 0:
+            _log.warning("%s: no object found", work.result.name)
+        if total.wide:
+            _log.warning(WIDE, work.result.name, total.wide, total.objects, work.grid.halo)
+    jobs = [labelling.number(work.result) for work, labelling in pairs]
+    finish(jobs, crew, progress, f"number {what}")
+    publish([work.result for work in works], crew, progress)
 
 
 def _of_images(experiment: Experiment, run: Run) -> list[Path]:
@@ -104,162 +272,3 @@ def _of_images(experiment: Experiment, run: Run) -> list[Path]:
             remedy="run predict first",
         )
     return paths
-
-
-def _segment(
-    prediction: Prediction,
-    experiment: Experiment,
-    run: Run,
-    *,
-    resume: bool,
-    overwrite: bool,
-    progress: Progress,
-) -> Path:
-    facts = prediction.facts
-    if facts.method != experiment.method.name:
-        raise ModelError(
-            prediction.name,
-            expected=f"a prediction of {experiment.method.name}",
-            found=f"one of {facts.method}",
-            remedy="predict with a model of this method",
-        )
-    target = run.segments / f"{prediction.name}.zarr"
-    made_by = experiment.method.model_dump(mode="json") | experiment.segment.model_dump(mode="json")
-    spec = writer.Spec(
-        kind="labels",
-        axes=prediction.image.space,
-        shape=facts.shape,
-        dtype=np.dtype(np.uint32),
-        voxel_size=prediction.image.voxel_size,
-        attributes=facts.model_dump(mode="json") | {"segment": made_by},
-    )
-    pending = writer.create(target, spec, resume=resume, overwrite=overwrite)
-    if pending.complete:
-        return target
-    decoder = experiment.method.decoder(len(facts.shape), facts.object_voxels)
-    extent = block_extent(experiment, facts.shape)
-    smallest = (
-        experiment.segment.min_size
-        * ball_volume(facts.object_voxels, len(facts.zoom))
-        / math.prod(facts.zoom)
-    )
-    count = label_volume(prediction, decoder, extent, smallest, pending, progress)
-    if count == 0:
-        _log.warning("%s: no object found", prediction.name)
-    return pending.publish()
-
-
-def label_volume(
-    prediction: Prediction,
-    decoder: Decoder,
-    extent: tuple[int, ...],
-    smallest: float,
-    pending: writer.Pending,
-    progress: Progress,
-) -> int:
-    """Decode a prediction block by block into a label array, and return the number of objects.
-
-    Parameters
-    ----------
-    prediction
-        To be decoded.
-    decoder
-        Of its method.
-    extent
-        Of a block's core [voxel].
-    smallest
-        Objects with fewer voxels are dropped [voxel].
-    pending
-        The labels to be.
-    progress
-        One unit per block.
-    """
-    shape = prediction.facts.shape
-    if math.isinf(decoder.halo):
-        extent, halo = shape, (0,) * len(shape)
-    else:
-        halo = tuple(math.ceil(decoder.halo / z) + 1 for z in prediction.facts.zoom)
-    parts = list(blocks(shape, extent, halo))
-    progress.start(f"segment {prediction.name}", len(parts))
-    if decoder.is_global:
-        for block in parts:
-            decoder.survey(_observe(prediction, block.core))
-    with _staging(pending, shape, extent) as staging:
-        joined = _Joined()
-        for block in parts:
-            labels, anchors = _decode(prediction, decoder, block)
-            staging[block.core] = labels
-            joined.add(labels, anchors)
-            progress.advance()
-        numbers = joined.numbers(smallest)
-        for block, table in zip(parts, numbers, strict=True):
-            pending.write(block.core, table[staging[block.core]])
-    progress.finish()
-    return int(max((table.max() for table in numbers), default=0))
-
-
-def _decode(
-    prediction: Prediction, decoder: Decoder, block: Block
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Return a block's labels under numbers of their own, and the anchor of each number."""
-    objects = decoder(_observe(prediction, block.outer))
-    labels = objects.labels[block.inner]
-    present, numbers = np.unique(labels, return_inverse=True)
-    is_object = present > 0
-    shift = 0 if present.size and present[0] == 0 else 1
-    own = (numbers.reshape(labels.shape) + shift).astype(np.uint32)
-    return own, objects.anchors[present[is_object].astype(np.int64) - 1]
-
-
-def _observe(prediction: Prediction, region: Region) -> Observation:
-    return Observation(
-        prediction=prediction.read(region),
-        image=prediction.read_image(region),
-        spacing=prediction.facts.zoom,
-        origin=tuple(part.start for part in region),
-    )
-
-
-@dataclass
-class _Joined:
-    """Objects of all blocks, joined by their anchors."""
-
-    anchors: list[NDArray[np.int64]] = field(default_factory=list)
-    sizes: list[NDArray[np.int64]] = field(default_factory=list)
-
-    def add(self, labels: NDArray[np.uint32], anchors: NDArray[np.int64]) -> None:
-        """Note the anchors of a block, and how many voxels each has in it."""
-        self.anchors.append(anchors)
-        self.sizes.append(np.bincount(labels.ravel(), minlength=len(anchors) + 1)[1:])
-
-    def numbers(self, smallest: float) -> list[NDArray[np.uint32]]:
-        """Return for each block the final number of each of its own: dense, by anchor."""
-        everything = np.concatenate(self.anchors)
-        if len(everything) == 0:
-            return [np.zeros(1, np.uint32) for _ in self.anchors]
-        _, which = np.unique(everything, axis=0, return_inverse=True)
-        which = which.ravel()
-        total = np.bincount(which, weights=np.concatenate(self.sizes))
-        kept = total >= smallest
-        final = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
-        ends = np.cumsum([len(a) for a in self.anchors])[:-1]
-        background = np.zeros(1, np.uint32)
-        return [np.concatenate([background, part]) for part in np.split(final[which], ends)]
-
-
-@contextlib.contextmanager
-def _staging(
-    pending: writer.Pending, shape: tuple[int, ...], extent: tuple[int, ...]
-) -> Iterator[Any]:
-    """Lend an array for labels under the blocks' own numbers, on disk beside the labels to be."""
-    if shape == extent:
-        yield np.zeros(shape, np.uint32)
-        return
-    path = Path(f"{pending.temporary}.staging")
-    try:
-        with failures(path):
-            yield zarr.create_array(
-                path, shape=shape, chunks=extent, dtype=np.uint32, overwrite=True
-            )
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

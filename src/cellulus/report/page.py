@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cellulus.report.case import Case
 
 
-def render(  # noqa: PLR0913 - one keyword for each part of the page
+def render(
     title: str,
     *,
     curves: Sequence[Mapping[str, Any]] = (),

@@ -12,6 +12,7 @@ of blocks: `halo` says what a result depends on.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,17 +67,23 @@ class EmbeddingDecoder:
 
     @property
     def is_global(self) -> bool:
-        """Whether `survey` must see every part of the image before the first is decoded."""
+        """Whether Otsu's threshold is asked for, which is one of the whole image."""
         return self.settings.foreground == "uncertainty"
 
-    def survey(self, observation: Observation) -> None:
-        """Count the uncertainties of a part, for Otsu's threshold over the whole image."""
+    def survey(self, observation: Observation) -> NDArray[np.int64]:
+        """Return the histogram of the uncertainties of a part, for Otsu's threshold."""
         share = observation.prediction[-1] / self.farthest
+        share = share[np.isfinite(share)]
         bins = np.clip(share * HISTOGRAM_BINS, 0, HISTOGRAM_BINS - 1).astype(np.int64)
-        self._counts += np.bincount(bins.ravel(), minlength=HISTOGRAM_BINS)
+        return np.bincount(bins, minlength=HISTOGRAM_BINS)
+
+    def learn(self, statistics: NDArray[np.int64]) -> None:
+        """Take the histogram of the whole image."""
+        self._counts = statistics
 
     def __call__(self, observation: Observation) -> Objects:
         """Return the objects of a region; see `cellulus.methods.base.Decoder`."""
+        observation = _known(observation)
         limit = self._otsu() if self.is_global else self.certain
         certain = observation.prediction[-1] < limit
         clusters, anchors = self.cluster(observation, certain)
@@ -111,6 +118,16 @@ class EmbeddingDecoder:
         modes = clustering.find_modes(counts, self.bandwidth)
         labels = clustering.assign(bins, modes, self.bandwidth, lattice).reshape(certain.shape)
         return np.where(near, labels, np.uint32(0)), modes + corner
+
+
+def _known(observation: Observation) -> Observation:
+    """Let voxels without a prediction be wholly uncertain."""
+    unknown = np.isnan(observation.prediction).any(axis=0)
+    if not unknown.any():
+        return observation
+    prediction = np.where(unknown, np.float32(0), observation.prediction)
+    prediction[-1][unknown] = np.inf
+    return replace(observation, prediction=prediction)
 
 
 def embed(observation: Observation) -> NDArray[np.float64]:

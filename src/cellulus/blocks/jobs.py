@@ -1,0 +1,109 @@
+"""Bringing a job to its end: every block that is not done is done, noted, or quarantined.
+
+A block that keeps failing must not cost the others: it is noted with its reason and left out. A
+job of which nothing succeeds is no case of a bad block, and its first failure is raised. Knows
+nothing of what is done to a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cellulus.blocks.crew import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cellulus.blocks.crew import Crew, Work
+    from cellulus.blocks.journal import Stage
+    from cellulus.progress import Progress
+
+HOPELESS = 3
+"""A job whose first blocks fail, this many of them (or all), is given up."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of the work on one image.
+
+    Attributes
+    ----------
+    work
+        What is done to a block.
+    stage
+        Where it is noted.
+    count
+        Number of blocks.
+    """
+
+    work: Work
+    stage: Stage
+    count: int
+
+
+def finish(jobs: Sequence[Job], crew: Crew, progress: Progress, what: str) -> None:
+    """Do every block that is not done yet.
+
+    Parameters
+    ----------
+    jobs
+        They may be done at the same time.
+    crew
+        Who does them.
+    progress
+        One unit per block, those that were done before included.
+    what
+        Name of the step, for people.
+
+    Raises
+    ------
+    Exception
+        What a job's first block raised, if none of its blocks could be done.
+    """
+    noted = [_Noted(job.work, job.stage) for job in jobs]
+    done = [job.stage.done() for job in jobs]
+    succeeded = [len(d) for d in done]
+    failures: list[int] = [0] * len(jobs)
+    of = {id(work): number for number, work in enumerate(noted)}
+    left = [
+        Task(work, index)
+        for work, job, have in zip(noted, jobs, done, strict=True)
+        for index in range(job.count)
+        if index not in have
+    ]
+    if not left:
+        return
+    progress.start(what, sum(job.count for job in jobs))
+    if before := sum(succeeded):
+        progress.advance(before)
+    for end in crew.do(left):
+        number = of[id(end.task.work)]
+        if end.error is None:
+            succeeded[number] += 1
+        else:
+            failures[number] += 1
+            if not succeeded[number] and failures[number] >= min(HOPELESS, jobs[number].count):
+                raise end.error
+            reason = f"{type(end.error).__name__}: {end.error}"
+            jobs[number].stage.mark_failed(end.task.index, reason)
+        progress.advance()
+    progress.finish()
+
+
+@dataclass(frozen=True, eq=False)
+class _Noted:
+    """Does a block, then notes that it is done: the marker is what is written last."""
+
+    work: Work
+    stage: Stage
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        do, stage = self.work.open(), self.stage
+
+        def noted(index: int) -> dict[str, Any]:
+            record = do(index)
+            stage.mark(index, record)
+            return record
+
+        return noted

@@ -1,0 +1,43 @@
+"""How an array is stored so that every block of it has one writer.
+
+A shard that two writers share is written by the later of them: the other's part is lost, and
+nobody is told. So no shard may cross from one block into another. Pure arithmetic.
+"""
+
+from __future__ import annotations
+
+
+def fit_shards(
+    shape: tuple[int, ...], core: tuple[int, ...], chunk: int, shard: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return chunks and shards of an array that is written block by block.
+
+    Parameters
+    ----------
+    shape
+        Of the array [voxel].
+    core
+        Extent of a block [voxel].
+    chunk, shard
+        Edges to aim for [voxel].
+
+    Returns
+    -------
+    chunks, shards
+        A shard is a whole number of chunks; a block that is cut off from others along an axis is
+        a whole number of shards along it.
+    """
+    pairs = [_along(n, min(c, n), min(chunk, n), shard) for n, c in zip(shape, core, strict=True)]
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+
+
+def _along(extent: int, core: int, chunk: int, shard: int) -> tuple[int, int]:
+    per_shard = max(1, shard // chunk)
+    if core >= extent:
+        needed = -(-extent // chunk)
+        return chunk, chunk * min(per_shard, needed)
+    # The chunk nearest to what was asked for, from below, that divides the block.
+    chunk = max(c for c in range(1, chunk + 1) if core % c == 0) if core % chunk else chunk
+    inside = core // chunk
+    count = max(k for k in range(1, min(per_shard, inside) + 1) if inside % k == 0)
+    return chunk, chunk * count
