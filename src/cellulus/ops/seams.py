@@ -12,8 +12,10 @@ Voxels of one object are not independent, so chance is judged by objects, by bou
 ``exp(-n v h(t / v))``, ``h(u) = (1 + u) log(1 + u) - u``, where their variance is ``v`` (Bennett
 1962, doi:10.1080/01621459.1962.10482149); from ``p`` to ``r`` with at most ``exp(-n KL(r | p))``
 where they are yes or no (Hoeffding 1963, doi:10.1080/01621459.1963.10500830). Few objects can
-therefore not fail, and no random numbers are needed. Counts are integers: parts of a plane add up
-as overlap tables, planes as crossings. Knows nothing of files and blocks.
+therefore not fail, and no random numbers are needed. The variance and the common mean are those of
+both sides together, and neighbours are not quite independent: the bounds hold as far as that does.
+Counts are integers: parts of a plane add up as overlap tables, planes as crossings. Knows nothing
+of files and blocks.
 """
 
 from __future__ import annotations
@@ -121,7 +123,7 @@ class Comparison:
         How many times worse block planes are; above 1 is worse. A count of none is taken as
         one half where it would divide.
     chance
-        Upper bound of the probability of this or worse without a seam.
+        Bound of the probability of this or worse without a seam, as far as objects are independent.
     objects
         On block planes, on which this rests; of equal size (cut).
     counted

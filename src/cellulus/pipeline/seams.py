@@ -37,7 +37,7 @@ EMPTIED = 2.0
 REACH = 2
 """Planes on each side of a block plane on which objects may be cut too [voxel]."""
 CHANCE = 1e-2
-"""Of failing labels without seams, all comparisons together; an upper bound."""
+"""Of failing labels without seams, all comparisons together, as far as objects are independent."""
 
 # Edge of the parts of a plane read at once [voxel].
 _PART = {2: 2**20, 3: 1024}
