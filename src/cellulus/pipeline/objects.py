@@ -1,0 +1,194 @@
+"""The table of objects: one line each, with place, extent, size, brightness and uncertainty.
+
+Blocks are measured by themselves, in any process, and merged: only the table is ever held whole.
+
+The table is a CSV file in UTF-8, ascending by ``id``. Every other column ends on its unit, ``um``
+where the voxel size of the image is known, else ``voxel``; an axis is ``z``, ``y`` or ``x``:
+
+``centroid_<axis>_<unit>``
+    Mean of the object's voxel centres. The origin is the centre of the image's first voxel, as in
+    OME-Zarr; in voxels it is an index into the labels.
+``start_<axis>_<unit>``, ``stop_<axis>_<unit>``
+    The bounding box. In voxels a half-open range of indices, fit for slicing; in um the outer
+    faces of its voxels, from the same origin as the centroid.
+``volume_<unit>``, ``area_<unit>``
+    Size in 3D (``um3``) and in 2D (``um2``); a number of voxels where the unit is ``voxel``.
+``mean_intensity_c<channel>``
+    Of the raw image, one per channel that was used, by its index in the file.
+``mean_uncertainty_<unit>``
+    How far repeated predictions of the object's centre stray, a label-free measure of doubt:
+    large values mean little confidence. In voxels of the finest axis where the unit is ``voxel``.
+
+A mean of nothing, where no prediction could be made, is left empty. Knows nothing of blocks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellulus.data.readers import open_image
+from cellulus.files import write_arrays, write_bytes
+from cellulus.ops.measures import Measures, measure_objects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellulus.data.volume import Volume
+    from cellulus.pipeline.prediction import Prediction
+    from cellulus.space import Region, VoxelSize
+
+UNCERTAINTY = "uncertainty"
+"""Name of the channel of a prediction that is a length of doubt [canonical voxel]."""
+_ROWS = 65_536
+"""Lines that are put into words at a time."""
+
+
+@dataclass(frozen=True)
+class ObjectTable:
+    """What is measured of the objects of one image, and how it is told.
+
+    Attributes
+    ----------
+    voxel_size
+        Of the labels.
+    image
+        Whose intensities are measured, on the grid of the labels.
+    uncertainty
+        A prediction of one channel, on the same grid.
+    """
+
+    voxel_size: VoxelSize
+    image: Volume | None = None
+    uncertainty: Prediction | None = None
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> ObjectTable:
+        """Return the table for labels made from a prediction, with all that it knows."""
+        names = open_image(prediction.volume.path).channel_names
+        image, uncertainty = prediction.image, None
+        if UNCERTAINTY in names:
+            # The other channels would be read and resampled for nothing.
+            alone = replace(prediction.volume, channels=(names.index(UNCERTAINTY),))
+            uncertainty = replace(prediction, volume=alone)
+        return cls(image.voxel_size, image, uncertainty)
+
+    @property
+    def none(self) -> Measures:
+        """The measures of no object: what an empty block holds, and where merging may start."""
+        kinds = len(self.image.channels) if self.image else 0
+        return Measures.none(self.voxel_size.ndim, kinds + (self.uncertainty is not None))
+
+    def measure(self, labels: NDArray[Any], region: Region) -> Measures:
+        """Measure a part of the labels; see `merge` for what to do with it.
+
+        Parameters
+        ----------
+        labels
+            Final ids of that part, ``(*S)``; 0 is background.
+        region
+            Where it lies in the image, slices with a start and a stop [voxel].
+
+        Returns
+        -------
+        measures
+            First the channels of the image, then the uncertainty. Nothing is read where there
+            are no labels.
+
+        Raises
+        ------
+        InputError
+            If the labels are no ids.
+        StorageError
+            If the image or the prediction is damaged there.
+        """
+        if not labels.any():
+            return self.none
+        values = list(self.image.read(region)) if self.image else []
+        if self.uncertainty:
+            values.append(self.uncertainty.read(region)[0])
+        return measure_objects(labels, values, origin=tuple(part.start for part in region))
+
+    def write(self, path: Path, measures: Measures) -> None:
+        """Write the table; the same measures give the same bytes.
+
+        Parameters
+        ----------
+        path
+            A CSV file; what is there is replaced when the new one is whole.
+        measures
+            Of all blocks, merged.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full or refuses.
+        """
+        columns = dict(self._columns(measures))
+        data = io.BytesIO()
+        text = io.TextIOWrapper(data, encoding="utf-8", newline="", write_through=True)
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(columns)
+        for first in range(0, measures.ids.size, _ROWS):
+            parts = (_words(column[first : first + _ROWS]) for column in columns.values())
+            lines.writerows(zip(*parts, strict=True))
+        text.flush()
+        write_bytes(path, data.getvalue())
+
+    def _columns(self, measures: Measures) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield the columns by name."""
+        ndim, unit = self.voxel_size.ndim, self.voxel_size.unit
+        is_metric = unit == "um"
+        extents = np.array(self.voxel_size.values if is_metric else (1,) * ndim)
+        margin = 0.5 if is_metric else 0
+        size = ("volume" if ndim > 2 else "area", f"um{ndim}" if is_metric else unit)
+        places = {
+            "centroid": measures.centroids * extents,
+            "start": (measures.starts - margin) * extents,
+            "stop": (measures.stops - margin) * extents,
+        }
+        yield "id", measures.ids
+        for name, coordinates in places.items():
+            for axis, column in zip("zyx"[-ndim:], coordinates.T, strict=True):
+                yield f"{name}_{axis}_{unit}", column
+        yield "_".join(size), measures.sizes * extents.prod()
+        means = measures.means
+        for index, channel in enumerate(self.image.channels if self.image else ()):
+            yield f"mean_intensity_c{channel}", means[:, index]
+        if self.uncertainty:
+            # Canonical voxels are cubes, so that any axis gives their edge.
+            edge = self.voxel_size.values[-1] / self.uncertainty.facts.zoom[-1]
+            finest = 1.0 if is_metric else min(self.voxel_size.values)
+            yield f"mean_{UNCERTAINTY}_{unit}", means[:, -1] * (edge / finest)
+
+
+def save(path: Path, measures: Measures) -> None:
+    """Keep the measures of a block.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full or refuses.
+    """
+    write_arrays(path, **{f.name: getattr(measures, f.name) for f in fields(Measures)})
+
+
+def load(path: Path) -> Measures:
+    """Return the measures that `save` kept."""
+    with np.load(path) as found:
+        return Measures(**found)
+
+
+def _words(column: NDArray[Any]) -> list[str]:
+    """Write numbers so that they read back to ten digits; NaN becomes nothing."""
+    if column.dtype.kind != "f":
+        return [str(number) for number in column.tolist()]
+    return ["" if math.isnan(number) else f"{number:.10g}" for number in column.tolist()]
