@@ -2,8 +2,8 @@
 
 Blocks are measured by themselves, in any process, and merged: only the table is ever held whole.
 
-The table is a CSV file in UTF-8, ascending by ``id``. Every other column ends on its unit, ``um``
-where the voxel size of the image is known, else ``voxel``; an axis is ``z``, ``y`` or ``x``:
+The table is a CSV file in UTF-8, ascending by ``id``. What is a length or a size ends on its unit,
+``um`` where the voxel size of the image is known, else ``voxel``; an axis is ``z``, ``y`` or ``x``:
 
 ``centroid_<axis>_<unit>``
     Mean of the object's voxel centres. The origin is the centre of the image's first voxel, as in
