@@ -10,7 +10,8 @@ the labels come from.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import logging
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,8 @@ import zarr
 from cellulus.blocks.jobs import Job
 from cellulus.data.arrays import failures
 from cellulus.files import write_arrays
+from cellulus.ops.joining import Extents, extents_of, together
+from cellulus.ops.labels import fill_holes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +32,12 @@ if TYPE_CHECKING:
 
     from cellulus.pipeline.results import Result
     from cellulus.space import Block, Blocks, Region
+
+
+_log = logging.getLogger(__name__)
+
+NONE = np.zeros((0, 1), np.int64)
+WIDE = "%s: %d of %d objects are wider than blocks see around them, %s voxels, and may be cut"
 
 
 class Source(Protocol):
@@ -50,12 +59,23 @@ class Total:
     objects
         How many there are.
     wide
-        How many of them reach farther than a block can see, and may therefore differ from what
-        the whole would give.
+        How many of them lie in several blocks and are wider than these see around them: they may
+        differ from what the whole would give.
+    halo
+        How far blocks see, per axis [voxel].
     """
 
     objects: int
     wide: int
+    halo: tuple[int, ...]
+
+    def report(self, result: Result, nothing: str) -> None:
+        """Note it in the result; warn of wide objects, and say `nothing` if there is none."""
+        result.note(objects=self.objects, wider_than_halo=self.wide)
+        if self.objects == 0:
+            _log.warning("%s: %s", result.name, nothing)
+        if self.wide:
+            _log.warning(WIDE, result.name, self.wide, self.objects, self.halo)
 
 
 @dataclass(frozen=True)
@@ -90,36 +110,39 @@ class Labelling:
         """Return the first job: every block under its own numbers."""
         return Job(LabelWork(source, self), result.journal.stage("label"), len(self.grid))
 
-    def number(self, result: Result) -> Job:
-        """Return the second job, when the blocks are joined: every block under final numbers."""
-        work = NumberWork(self, result.pending.temporary / "0")
+    def number(self, result: Result, *, fill: bool = False) -> Job:
+        """Return the second job, when the blocks are joined: every block under final numbers.
+
+        Parameters
+        ----------
+        result
+            To be filled.
+        fill
+            Whether holes are filled that dropped objects left.
+        """
+        work = NumberWork(self, result.pending.temporary / "0", fill)
         return Job(work, result.journal.stage("number"), len(self.grid))
 
-    def join(self, smallest: float, halo: tuple[int, ...]) -> Total:
+    def join(self, keep: Callable[[Extents], NDArray[np.bool_]]) -> Total:
         """Turn the names of all blocks into numbers.
 
         Parameters
         ----------
-        smallest
-            Objects with fewer voxels are dropped [voxel].
-        halo
-            How far around its core a block sees, per axis [voxel].
+        keep
+            Which objects stay.
         """
-        parts = [self._part(index) for index in range(len(self.grid))]
-        counts = np.array([len(part["sizes"]) for part in parts])
-        names = np.concatenate([part["names"] for part in parts])
-        final = np.zeros(len(names), np.uint32)
-        kept, wide = np.zeros(0, bool), 0
-        if len(names):
-            _, which = np.unique(names, axis=0, return_inverse=True)
-            which = which.ravel()
-            sizes = np.bincount(which, weights=np.concatenate([part["sizes"] for part in parts]))
-            kept = sizes >= smallest
-            final = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[which]
-            boxes = np.concatenate([part["boxes"] for part in parts])
-            wide = int((kept & _reach_beyond(boxes, which, len(kept), halo, self.grid)).sum())
-        self._write("numbers.npz", numbers=final, ends=np.cumsum(counts))
-        return Total(int(kept.sum()), wide)
+        found = [self._part(index) for index in range(len(self.grid))]
+        names = np.concatenate([names for names, _ in found if len(names)] or [NONE])
+        _, which = np.unique(names, axis=0, return_inverse=True)
+        extents = together([part for _, part in found], which.ravel())
+        kept = keep(extents)
+        numbers = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
+        ends = np.cumsum([len(names) for names, _ in found])
+        self._write("numbers.npz", numbers=numbers[which.ravel()], ends=ends)
+        core, halo = np.array(self.grid.core), np.array(self.grid.halo)
+        is_cut = extents.starts // core < (extents.stops - 1) // core
+        is_wide = (is_cut & (extents.stops - extents.starts > halo)).any(axis=1)
+        return Total(int(kept.sum()), int((kept & is_wide).sum()), self.grid.halo)
 
     def read(self, region: Region) -> NDArray[np.uint32]:
         """Return a part under final numbers, when the blocks are joined."""
@@ -146,9 +169,8 @@ class Labelling:
         core = self.grid[index].core
         with failures(self._staging):
             self._staged[core] = labels
-        sizes = np.bincount(labels.ravel(), minlength=len(names) + 1)[1:]
-        boxes = _boxes(labels, len(names)) + [part.start for part in core]
-        self._write(f"{index}.npz", names=names, sizes=sizes, boxes=boxes)
+        found = extents_of(labels, len(names), [part.start for part in core])
+        self._write(f"{index}.npz", names=names, **asdict(found))
         return len(names)
 
     @property
@@ -173,14 +195,14 @@ class Labelling:
     def _write(self, name: str, **arrays: NDArray[Any]) -> None:
         write_arrays(self.folder / "parts" / name, **arrays)
 
-    def _part(self, index: int) -> dict[str, NDArray[Any]]:
+    def _part(self, index: int) -> tuple[NDArray[np.int64], Extents]:
         path = self.folder / "parts" / f"{index}.npz"
         if not path.exists():  # left out
-            ndim = len(self.grid.shape)
-            none = np.zeros((0, ndim), np.int64)
-            return {"names": none, "sizes": none[:, 0], "boxes": np.zeros((0, 2, ndim), np.int64)}
+            none = np.zeros((0, len(self.grid.shape)), np.int64)
+            return NONE, Extents(none[:, 0], none, none)
         with np.load(path) as found:
-            return dict(found)
+            arrays = dict(found)
+        return arrays.pop("names"), Extents(**arrays)
 
 
 @dataclass(frozen=True)
@@ -219,10 +241,13 @@ class NumberWork:
         With its blocks joined.
     target
         The finest level of the result.
+    fill
+        Whether holes are filled.
     """
 
     labelling: Labelling
     target: Path
+    fill: bool
 
     def open(self) -> Callable[[int], dict[str, Any]]:
         """See `cellulus.blocks.crew.Work`."""
@@ -230,39 +255,13 @@ class NumberWork:
         target = zarr.open_array(self.target, mode="r+")
 
         def do(index: int) -> dict[str, Any]:
-            core = labelling.grid[index].core
+            block = labelling.grid[index]
+            if self.fill:
+                labels = fill_holes(labelling.read(block.outer))[block.inner]
+            else:
+                labels = labelling.read(block.core)
             with failures(self.target):
-                target[core] = labelling.read(core)
+                target[block.core] = labels
             return {}
 
         return do
-
-
-def _boxes(labels: NDArray[np.uint32], count: int) -> NDArray[np.int64]:
-    """Return first and last + 1 voxel of each object per axis, ``(count, 2, ndim)``."""
-    from scipy import ndimage
-
-    found = ndimage.find_objects(labels, max_label=count) if count else []
-    boxes = np.zeros((count, 2, labels.ndim), np.int64)
-    for box, extent in zip(boxes, found, strict=True):
-        box[0] = [part.start for part in extent]
-        box[1] = [part.stop for part in extent]
-    return boxes
-
-
-def _reach_beyond(
-    boxes: NDArray[np.int64],
-    which: NDArray[np.intp],
-    count: int,
-    halo: tuple[int, ...],
-    grid: Blocks,
-) -> NDArray[np.bool_]:
-    """Return which objects lie in several blocks and are wider than the halo on some cut axis."""
-    ndim = boxes.shape[-1]
-    first = np.full((count, ndim), np.iinfo(np.int64).max)
-    last = np.zeros((count, ndim), np.int64)
-    np.minimum.at(first, which, boxes[:, 0])
-    np.maximum.at(last, which, boxes[:, 1])
-    core = np.array(grid.core)
-    is_cut = first // core < (last - 1) // core
-    return np.asarray((is_cut & (last - first > np.array(halo))).any(axis=1))

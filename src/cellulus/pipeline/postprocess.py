@@ -1,28 +1,35 @@
-"""Labels to better labels, object by object; each step is a function of `cellulus.ops.labels`.
+"""The step from labels to better labels, block by block (`reshaping` says what is done).
 
-In this order: what `kind` asks for, the largest piece, holes, size limits, the border, and again
-the holes that dropped objects leave; then ids become dense. Whole images at a time. Knows nothing
-of how objects were found.
+What depends on a whole object sees it whole: blocks are read with a margin as wide as the widest
+object, which a survey finds. Sizes and the border are judged when all blocks are known. Beside
+the labels lies a table of their objects. Knows nothing of how objects were found.
 """
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import zarr
 
+from cellulus.blocks.crew import Alone, Crew
+from cellulus.blocks.jobs import finish
+from cellulus.blocks.shards import fit_shards
 from cellulus.data import writer
-from cellulus.data.normalise import Normalisation
-from cellulus.data.readers import expand, ome_zarr, open_volumes
+from cellulus.data.arrays import EDGES, OUTCOME
+from cellulus.data.readers import expand, open_volumes
 from cellulus.errors import InputError, MissingError
-from cellulus.ops import labels as ops
+from cellulus.ops.measures import merge
+from cellulus.pipeline.extents import block_extent
+from cellulus.pipeline.labelling import Labelling
+from cellulus.pipeline.measuring import GrowingLabels, Measuring, StoredLabels
+from cellulus.pipeline.prediction import Facts, notes_of
+from cellulus.pipeline.reshaping import Reshaping, size_limits
+from cellulus.pipeline.results import Result, begin, groups, names_of, publish
 from cellulus.progress import Silent
-from cellulus.space import Scale, ball_volume
+from cellulus.space import Blocks, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,62 +38,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellulus.data.volume import Volume
-    from cellulus.experiment.sections import Experiment, Postprocess
+    from cellulus.experiment.sections import Experiment
+    from cellulus.ops.joining import Extents
     from cellulus.progress import Progress
     from cellulus.runs import Run
-
-_log = logging.getLogger(__name__)
-
-
-def apply_postprocess(
-    labels: NDArray[Any],
-    settings: Postprocess,
-    *,
-    image: NDArray[Any] | None = None,
-    spacing: Sequence[float],
-    object_voxels: float,
-) -> NDArray[np.uint32]:
-    """Apply the settings to one label array.
-
-    Parameters
-    ----------
-    labels
-        ``(*S)``, integer ids; an object may lie in several pieces.
-    settings
-        Distances in object diameters, sizes in volumes of a ball of that diameter (a disc in an
-        image).
-    image
-        Intensities, ``(*S)``; only ``kind = "intensity"`` needs them.
-    spacing
-        Canonical voxels per voxel, per axis.
-    object_voxels
-        The object diameter [canonical voxel].
-
-    Returns
-    -------
-    labels
-        ``(*S)``, dense ids in the order of the old ones.
-
-    Raises
-    ------
-    InputError
-        If an argument does not fit the labels, or an image is needed.
-    """
-    if labels.ndim > 2 and labels.shape[0] == 1:
-        image, spacing = None if image is None else image[0], spacing[1:]
-        plane = apply_postprocess(
-            labels[0], settings, image=image, spacing=spacing, object_voxels=object_voxels
-        )
-        return plane[np.newaxis]
-    result = _reshaped(ops.relabel(labels), settings, image, spacing, object_voxels)
-    if settings.keep_largest:
-        result = ops.keep_largest(result)
-    if settings.fill_holes:
-        result = ops.fill_holes(result)
-    result = _selected(result, settings, spacing, object_voxels)
-    if settings.fill_holes:
-        result = ops.fill_holes(result)
-    return ops.relabel(result)
 
 
 def postprocess(
@@ -94,24 +49,28 @@ def postprocess(
     run: Run,
     *,
     labels: Sequence[Path] | None = None,
+    crew: Crew | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Improve the labels of a run.
+    """Improve the labels of a run, and measure their objects.
 
     Parameters
     ----------
     experiment
         The settings.
     run
-        ``segments/`` is read, ``labels/`` is written: one OME-Zarr per image, of the same name.
+        ``segments/`` is read, ``labels/`` is written: one OME-Zarr per image, of the same name,
+        and a table of its objects as CSV (see `cellulus.pipeline.objects`).
     labels
         Other labels to read instead.
+    crew
+        Who works; this process by default.
     resume, overwrite
         Keep or replace labels that are there already.
     progress
-        One unit per image.
+        One unit per block.
 
     Returns
     -------
@@ -129,54 +88,125 @@ def postprocess(
     StorageError
         If something cannot be read or written.
     """
-    listener = progress or Silent()
     volumes = [v for path in _sources(run, labels) for v in open_volumes(path)]
     _refuse_twins(volumes)
-    listener.start("postprocess", len(volumes))
+    crew, listener = crew or Alone(), progress or Silent()
+    works = (_begin(v, experiment, run, resume=resume, overwrite=overwrite) for v in volumes)
     paths = []
-    for volume in volumes:
-        target = run.labels / f"{volume.name}.zarr"
-        paths.append(_improve(volume, target, experiment, resume=resume, overwrite=overwrite))
-        listener.advance()
-    listener.finish()
+    for group in groups(works, crew, lambda work: 0 if work.result.complete else len(work.grid)):
+        _finish([work for work in group if not work.result.complete], crew, listener)
+        paths += [work.result.path for work in group]
     return paths
 
 
-def _reshaped(
-    labels: NDArray[np.uint32],
-    settings: Postprocess,
-    image: NDArray[Any] | None,
-    spacing: Sequence[float],
-    object_voxels: float,
-) -> NDArray[np.uint32]:
-    """Apply what `kind` asks for."""
-    if settings.kind == "cell":
-        labels = ops.grow(labels, settings.grow * object_voxels, spacing)
-        shrink = ops.shrink if settings.separate else ops.shrink_foreground
-        return shrink(labels, settings.shrink * object_voxels, spacing)
-    if settings.kind == "intensity":
-        if image is None:
-            raise InputError(
-                "postprocess.kind",
-                expected='an image beside the labels, for kind = "intensity"',
-                found="none",
-            )
-        return ops.fill_holes(ops.brighter_part(labels, image))
-    return labels
+@dataclass(frozen=True)
+class _Work:
+    """The improvement of the labels of one image."""
+
+    result: Result
+    source: Reshaping
+    grid: Blocks
+    measuring: Measuring
+
+    def seeing(self, widest: tuple[int, ...]) -> Blocks:
+        """Return the blocks with the halo that objects of this extent need [voxel]."""
+        margin = self.source.margin
+        whole = widest if self.source.sees_objects_whole else (0,) * len(widest)
+        # A margin wider than a block would read every voxel more than 27 times.
+        reach = (min(w, core) for w, core in zip(whole, self.grid.core, strict=True))
+        halo = tuple(a + b for a, b in zip(reach, margin, strict=True))
+        return Blocks(self.grid.shape, self.grid.core, halo)
+
+    def keep(self, extents: Extents) -> NDArray[np.bool_]:
+        """Return which objects have the right size and place."""
+        settings = self.source.settings
+        limits = size_limits(settings, self.source.spacing, self.source.object_voxels)
+        kept = (extents.sizes >= limits[0]) & (extents.sizes <= limits[1])
+        if settings.clear_border:
+            ends = np.array(self.grid.shape)
+            kept &= ((extents.starts > 0) & (extents.stops < ends)).all(axis=1)
+        return kept
 
 
-def _selected(
-    labels: NDArray[np.uint32],
-    settings: Postprocess,
-    spacing: Sequence[float],
-    object_voxels: float,
-) -> NDArray[np.uint32]:
-    """Drop objects by their size and place."""
-    if settings.min_size or settings.max_size:
-        ball = ball_volume(object_voxels, labels.ndim) / math.prod(spacing)
-        largest = settings.max_size * ball or math.inf
-        labels = ops.keep_sizes(labels, settings.min_size * ball, largest)
-    return ops.clear_border(labels) if settings.clear_border else labels
+def _finish(works: Sequence[_Work], crew: Crew, progress: Progress) -> None:
+    """Survey, reshape, join, number, measure and publish images together."""
+    if not works:
+        return
+    what = names_of([work.result for work in works])
+    surveyed = [work for work in works if work.source.sees_objects_whole and len(work.grid) > 1]
+    surveys = {
+        id(work): Measuring(work.source.labels, work.grid, work.measuring.voxel_size)
+        for work in surveyed
+    }
+    jobs = [surveys[id(work)].job(work.result, "survey") for work in surveyed]
+    finish(jobs, crew, progress, f"survey {what}")
+    pairs = []
+    for work in works:
+        widest = work.grid.shape
+        if id(work) in surveys:
+            found = merge(surveys[id(work)].parts(work.result, "survey"))
+            widest = tuple(np.max(found.stops - found.starts, axis=0, initial=0).tolist())
+        pairs.append((work, Labelling.of(work.result, work.seeing(widest))))
+    jobs = [labelling.label(work.source, work.result) for work, labelling in pairs]
+    finish(jobs, crew, progress, f"postprocess {what}")
+    for work, labelling in pairs:
+        labelling.join(work.keep).report(work.result, "post-processing left no object")
+    jobs = [
+        labelling.number(work.result, fill=work.source.settings.fill_holes)
+        for work, labelling in pairs
+    ]
+    finish(jobs, crew, progress, f"number {what}")
+    finish([w.measuring.job(w.result, "measure") for w in works], crew, progress, f"measure {what}")
+    for work in works:
+        parts = work.measuring.parts(work.result, "measure")
+        table = work.result.path.with_suffix(".csv")
+        work.measuring.table().write(table, merge(parts))
+    publish([work.result for work in works], crew, progress)
+
+
+def _begin(
+    volume: Volume, experiment: Experiment, run: Run, *, resume: bool, overwrite: bool
+) -> _Work:
+    settings = experiment.postprocess
+    notes = {key: value for key, value in notes_of(volume.path).items() if key != OUTCOME}
+    facts = Facts.of(notes)
+    zoom, object_voxels = _scale(volume, facts, experiment)
+    if settings.kind == "intensity" and facts is None:
+        raise InputError(
+            volume.path or volume.name,
+            expected='labels that name their image, for postprocess.kind = "intensity"',
+            found="no note of it",
+            remedy="improve labels that segment made, or choose another kind",
+        )
+    image = facts if settings.kind == "intensity" else None
+    if image:
+        image.open_image()
+    grid = Blocks(volume.shape, block_extent(experiment, volume.shape), (0,) * volume.ndim)
+    chunks, shards = fit_shards(grid.shape, grid.core, *EDGES[volume.ndim])
+    target = run.labels / f"{volume.name}.zarr"
+    made_by = {"postprocess": settings.model_dump(mode="json"), "cut": list(grid.core)}
+    spec = writer.Spec(
+        kind="labels",
+        axes=volume.space,
+        shape=volume.shape,
+        dtype=np.dtype(np.uint32),
+        voxel_size=volume.voxel_size,
+        chunks=chunks,
+        shards=shards,
+        attributes=notes | made_by,
+        source=_relative(facts.image if facts else None, target),
+    )
+    result = begin(volume.name, target, spec, resume=resume, overwrite=overwrite)
+    prediction = run.predictions / f"{volume.name}.zarr"
+    measured = prediction if facts and prediction.exists() else None
+    stored = StoredLabels(volume.path, volume.time)
+    finest = GrowingLabels(result.pending.temporary / "0")
+    return _Work(
+        result,
+        Reshaping(stored, settings, zoom, object_voxels, image),
+        grid,
+        Measuring(finest, grid, volume.voxel_size, measured),
+    )
 
 
 def _sources(run: Run, labels: Sequence[Path] | None) -> list[str]:
@@ -200,54 +230,13 @@ def _refuse_twins(volumes: Sequence[Volume]) -> None:
         )
 
 
-def _improve(
-    volume: Volume, target: Path, experiment: Experiment, *, resume: bool, overwrite: bool
-) -> Path:
-    """Read, improve and write one label array."""
-    settings, facts = experiment.postprocess, _facts(volume)
-    spec = writer.Spec(
-        kind="labels",
-        axes=volume.space,
-        shape=volume.shape,
-        dtype=np.dtype(np.uint32),
-        voxel_size=volume.voxel_size,
-        attributes=facts | {"postprocess": settings.model_dump(mode="json")},
-        source=_relative(facts.get("image"), target),
-    )
-    pending = writer.create(target, spec, resume=resume, overwrite=overwrite)
-    if pending.complete:
-        return target
-    try:
-        zoom, object_voxels = _scale(volume, facts, experiment)
-        image = _image(volume, facts) if settings.kind == "intensity" else None
-        before = volume.read()[0]
-        after = apply_postprocess(
-            before, settings, image=image, spacing=zoom, object_voxels=object_voxels
-        )
-        if before.any() and not after.any():
-            _log.warning("%s: post-processing left no object", volume.name)
-        pending.write((slice(None),) * after.ndim, after)
-        return pending.publish()
-    except BaseException:
-        pending.discard()
-        raise
-
-
-def _facts(volume: Volume) -> dict[str, Any]:
-    """Return what earlier steps noted beside the labels; empty for labels from elsewhere."""
-    if not ome_zarr.accepts(volume.path):
-        return {}
-    facts = zarr.open_group(volume.path, mode="r").attrs.get("cellulus", {})
-    return dict(facts) if isinstance(facts, dict) else {}
-
-
 def _scale(
-    volume: Volume, facts: dict[str, Any], experiment: Experiment
+    volume: Volume, facts: Facts | None, experiment: Experiment
 ) -> tuple[tuple[float, ...], float]:
     """Return canonical voxels per voxel, and the object diameter [canonical voxel]."""
     settings, object_voxels = experiment.postprocess, experiment.network.object_voxels
-    if "zoom" in facts:
-        return tuple(facts["zoom"]), float(facts["object_voxels"])
+    if facts:
+        return facts.zoom, facts.object_voxels
     if experiment.data.object_diameter != "auto":
         scale = Scale.of(experiment.data.object_diameter, volume.voxel_size, object_voxels)
         return scale.zoom, object_voxels
@@ -259,31 +248,6 @@ def _scale(
             remedy="add --set data.object_diameter=..., in um or voxels",
         )
     return (1.0,) * volume.ndim, object_voxels
-
-
-def _image(volume: Volume, facts: dict[str, Any]) -> NDArray[np.float32]:
-    """Return the normalised intensities that the labels were made from, mean over channels."""
-    try:
-        path, time, level = facts["image"], facts["time"], facts["level"]
-        channels, normalise = facts["channels"], Normalisation(facts["low"], facts["high"])
-    except KeyError as error:
-        raise InputError(
-            volume.path or volume.name,
-            expected='labels that name their image, for postprocess.kind = "intensity"',
-            found=f"no note of {error}",
-            remedy="improve labels that segment made, or choose another kind",
-        ) from error
-    frames = open_volumes(path, channels=tuple(channels), level=level)
-    found = frames[time].shape if time < len(frames) else None
-    if found != volume.shape:
-        raise InputError(
-            path,
-            expected=f"the shape of its labels, {volume.shape}, at time {time}",
-            found=f"shape {found}" if found else f"{len(frames)} time points",
-            remedy="the image changed since: segment it anew",
-        )
-    mean: NDArray[np.float32] = normalise(frames[time].read()).mean(axis=0)
-    return mean
 
 
 def _relative(image: str | None, target: Path) -> str | None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from pydantic import ConfigDict, ValidationError
 
 from cellulus.data.normalise import Normalisation
-from cellulus.data.readers import open_image, open_volumes
+from cellulus.data.readers import ome_zarr, open_image, open_volumes
 from cellulus.errors import InputError
 from cellulus.ops.resample import resample, source_region
 from cellulus.settings import Settings
@@ -61,6 +61,14 @@ class Facts(Settings):
 
     model_config = ConfigDict(extra="ignore")
 
+    @classmethod
+    def of(cls, notes: object) -> Facts | None:
+        """Read them from what lies beside an array; None where they are not there."""
+        try:
+            return cls.model_validate_json(json.dumps(notes))
+        except ValidationError:
+            return None
+
     @property
     def normalisation(self) -> Normalisation:
         """The normalisation of the image."""
@@ -87,6 +95,14 @@ class Facts(Settings):
             )
         # The experiment may have known the voxel size better than the file does.
         return replace(image, voxel_size=VoxelSize(self.voxel_size, self.unit))
+
+
+def notes_of(path: str) -> dict[str, Any]:
+    """Return what earlier steps noted beside an array; empty for what is from elsewhere."""
+    if not ome_zarr.accepts(path):
+        return {}
+    notes = zarr.open_group(path, mode="r").attrs.get("cellulus", {})
+    return dict(notes) if isinstance(notes, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -123,16 +139,14 @@ class Prediction:
         """
         channels = tuple(range(open_image(path).extent("c")))
         volume = open_volumes(path, channels=channels)[0]
-        notes = zarr.open_group(path, mode="r").attrs.get("cellulus")
-        try:
-            facts = Facts.model_validate_json(json.dumps(notes))
-        except ValidationError as error:
+        facts = Facts.of(notes_of(str(path)))
+        if facts is None:
             raise InputError(
                 path,
                 expected="a prediction that predict wrote",
                 found="an image without notes of one",
                 remedy="give an image to run or predict, or a prediction to segment",
-            ) from error
+            )
         image = facts.open_image()
         return cls(path.name.removesuffix(".zarr"), volume, image, facts)
 

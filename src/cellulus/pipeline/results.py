@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cellulus import __version__
 from cellulus.blocks.jobs import Job, finish
 from cellulus.blocks.journal import Journal
-from cellulus.data import pyramid, writer
+from cellulus.data import pyramid, renames, writer
 from cellulus.pipeline.levels import LevelWork
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ORDER = ("survey", "predict", "label", "number", "level")
+ORDER = ("survey", "predict", "label", "number", "measure", "level")
 """The stages of a result; each is made from those before it."""
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,11 @@ class Result:
 
     def quarantined(self) -> dict[str, dict[int, str]]:
         """Return the blocks that had to be left out, by stage, and why."""
-        stages = [path for path in self.journal.folder.iterdir() if path.is_dir()]
+        stages = [
+            path
+            for path in self.journal.folder.iterdir()
+            if path.name.split("-")[0] in ORDER and not path.name.endswith("-parts")
+        ]
         found = {path.name: self.journal.stage(path.name).failed() for path in sorted(stages)}
         return {stage: blocks for stage, blocks in found.items() if blocks}
 
@@ -99,11 +103,11 @@ def begin(name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite
         If the disk is full or refuses.
     """
     folder = target.with_name(f"{target.name}.work")
-    if resume and target.exists() and folder.exists() and not writer.is_begun(target):
-        writer.reopen(target)
+    if resume and target.exists() and folder.exists() and not renames.is_begun(target):
+        renames.reopen(target)
         _forget_what_follows(Journal(folder))
     facts = {**spec.attributes, "version": __version__}
-    resume_blocks = resume and writer.is_begun(target)
+    resume_blocks = resume and renames.is_begun(target)
     if resume_blocks:
         Journal.open(folder, facts, resume=True)  # names what changed, before anything else does
     else:

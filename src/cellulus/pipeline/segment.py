@@ -7,7 +7,6 @@ one and joined by anchors afterwards (`labelling`). Knows nothing of how a metho
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from cellulus.data.arrays import EDGES
 from cellulus.errors import MissingError, ModelError
 from cellulus.files import write_arrays
 from cellulus.methods.base import Decoder, Observation
+from cellulus.ops.joining import Extents, compact
 from cellulus.pipeline.extents import block_extent
 from cellulus.pipeline.labelling import Labelling
 from cellulus.pipeline.prediction import Prediction
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
 
     from cellulus.experiment.sections import Experiment
     from cellulus.runs import Run
-
-_log = logging.getLogger(__name__)
-
-WIDE = "%s: %d of %d objects are wider than blocks see around them, %s voxels, and may be cut"
 
 
 def segment(
@@ -124,11 +120,7 @@ class Decoding:
 
         def decode(block: Block) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
             objects = decoder(observe(prediction, block.outer))
-            labels = objects.labels[block.inner]
-            is_here = np.bincount(labels.ravel(), minlength=len(objects.anchors) + 1) > 0
-            is_here[0] = False
-            own = np.where(is_here, np.cumsum(is_here), 0).astype(np.uint32)
-            return own[labels], objects.anchors[is_here[1:]]
+            return compact(objects.labels[block.inner], objects.anchors)
 
         return decode
 
@@ -192,6 +184,10 @@ class _Work:
         work = SurveyWork(self.decoding.path, self.decoding.experiment, self.grid)
         return Job(work, self.result.journal.stage("survey"), len(self.grid))
 
+    def keep(self, extents: Extents) -> NDArray[np.bool_]:
+        """Return which objects are large enough."""
+        return np.asarray(extents.sizes >= self.smallest)
+
     def learn(self) -> None:
         """Add up the survey."""
         stage = self.result.journal.stage("survey")
@@ -248,12 +244,7 @@ def _finish(works: Sequence[_Work], crew: Crew, progress: Progress) -> None:
     jobs = [labelling.label(work.decoding, work.result) for work, labelling in pairs]
     finish(jobs, crew, progress, f"segment {what}")
     for work, labelling in pairs:
-        total = labelling.join(work.smallest, work.grid.halo)
-        work.result.note(objects=total.objects, wider_than_halo=total.wide)
-        if total.objects == 0:
-            _log.warning("%s: no object found", work.result.name)
-        if total.wide:
-            _log.warning(WIDE, work.result.name, total.wide, total.objects, work.grid.halo)
+        labelling.join(work.keep).report(work.result, "no object found")
     jobs = [labelling.number(work.result) for work, labelling in pairs]
     finish(jobs, crew, progress, f"number {what}")
     publish([work.result for work in works], crew, progress)

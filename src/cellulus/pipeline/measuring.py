@@ -1,0 +1,134 @@
+"""Measuring the objects of stored labels, block by block, for a table of any size of image.
+
+What is measured, and how the table looks, is `objects`; here is who reads what, and when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from cellulus.blocks.jobs import Job
+from cellulus.data.readers import open_volumes
+from cellulus.pipeline.objects import ObjectTable, load, save
+from cellulus.pipeline.prediction import Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellulus.ops.measures import Measures
+    from cellulus.pipeline.results import Result
+    from cellulus.space import Blocks, Region, VoxelSize
+
+
+@dataclass(frozen=True)
+class StoredLabels:
+    """Labels in a file of any format.
+
+    Attributes
+    ----------
+    path
+        Of the file.
+    time
+        Time point.
+    """
+
+    path: str
+    time: int
+
+    def open(self) -> Callable[[Region], NDArray[Any]]:
+        """Return what reads a region, ``(*S)``."""
+        volume = open_volumes(self.path)[self.time]
+        return lambda region: volume.read(region)[0]
+
+
+@dataclass(frozen=True)
+class GrowingLabels:
+    """The finest level of labels that are being written.
+
+    Attributes
+    ----------
+    path
+        Of the array.
+    """
+
+    path: Path
+
+    def open(self) -> Callable[[Region], NDArray[Any]]:
+        """Return what reads a region, ``(*S)``."""
+        array = zarr.open_array(self.path, mode="r")
+        return lambda region: np.asarray(array[region])
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """The objects of one image, measured block by block.
+
+    Attributes
+    ----------
+    labels
+        Where they are read.
+    grid
+        The blocks.
+    voxel_size
+        Of the labels.
+    prediction
+        What they were made from, with its image; without it only places and sizes are measured.
+    """
+
+    labels: StoredLabels | GrowingLabels
+    grid: Blocks
+    voxel_size: VoxelSize
+    prediction: Path | None = None
+
+    def table(self) -> ObjectTable:
+        """Return the table to be."""
+        if self.prediction is None:
+            return ObjectTable(self.voxel_size)
+        return ObjectTable.of(Prediction.open(self.prediction))
+
+    def job(self, result: Result, stage: str) -> Job:
+        """Return the work, as a stage of a result."""
+        work = MeasureWork(self, result.journal.folder / f"{stage}-parts")
+        return Job(work, result.journal.stage(stage), len(self.grid))
+
+    def parts(self, result: Result, stage: str) -> list[Measures]:
+        """Return what was measured in each block that could be."""
+        folder = result.journal.folder / f"{stage}-parts"
+        paths = (folder / f"{index}.npz" for index in range(len(self.grid)))
+        return [self.table().none, *(load(path) for path in paths if path.exists())]
+
+
+@dataclass(frozen=True)
+class MeasureWork:
+    """Measures blocks, and keeps what it found.
+
+    Attributes
+    ----------
+    measuring
+        What is measured.
+    folder
+        Gets ``<index>.npz``.
+    """
+
+    measuring: Measuring
+    folder: Path
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        """See `cellulus.blocks.crew.Work`."""
+        measuring, table = self.measuring, self.measuring.table()
+        read = measuring.labels.open()
+
+        def do(index: int) -> dict[str, Any]:
+            region = measuring.grid[index].core
+            found = table.measure(read(region), region)
+            save(self.folder / f"{index}.npz", found)
+            return {"objects": len(found.ids)}
+
+        return do
