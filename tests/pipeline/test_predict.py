@@ -17,7 +17,7 @@ from cellulus.nn import shapes
 from cellulus.ops.resample import reflect
 from cellulus.pipeline.extents import tile_extent
 from cellulus.pipeline.model import Card, Model, load, new_network, save
-from cellulus.pipeline.predict import Predictor, predict, tiles_of
+from cellulus.pipeline.predict import Predictor, is_empty, predict, tiles_of
 from cellulus.pipeline.prediction import Prediction
 from cellulus.runs import Run
 from cellulus.space import Scale, VoxelSize
@@ -337,3 +337,28 @@ def test_every_time_point_is_predicted_apart(tmp_path, run):
     assert [Prediction.open(p).facts.time for p in paths] == [0, 1]
     first, second = (zarr.open_group(p, mode="r")["0"][:] for p in paths)
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("contrast", [0.1, 0.5])
+def test_a_ball_anywhere_makes_a_tile_that_is_not_empty(ndim, contrast):
+    """Whatever its place: the cube at its middle is as bright as the ball."""
+    rng = np.random.default_rng(0)
+    shape = (64,) * ndim
+    grid = np.indices(shape)
+    for _ in range(30):
+        centre = rng.uniform(10, 54, ndim).reshape(-1, *[1] * ndim)
+        ball = ((grid - centre) ** 2).sum(axis=0) <= 10**2
+        image = (0.2 + contrast * ball).astype(np.float32)
+        assert not is_empty(image[np.newaxis], 5, 0.9 * contrast)
+        assert is_empty(image[np.newaxis], 5, 1.1 * contrast)
+
+
+@pytest.mark.parametrize("shape", [(3, 50), (2, 2, 2), (1, 1)])
+def test_noise_alone_is_empty_and_small_images_are_judged(shape):
+    flat = np.full((1, *shape), 0.3, np.float32)
+    assert is_empty(flat, 5, 0.05)
+    noise = np.random.default_rng(0).normal(0.3, 0.02, (1, 96, 96, 96)).astype(np.float32)
+    assert np.ptp(noise) > 0.15
+    assert is_empty(noise, 5, 0.05)
+    assert not is_empty(noise, 5, 0.0)

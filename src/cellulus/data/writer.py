@@ -20,6 +20,7 @@ from cellulus.data.arrays import OUTCOME, Spec, create_array, existing_array, fa
 from cellulus.data.label_groups import label_spec, list_label
 from cellulus.data.ngff import ZARR_FORMAT, render
 from cellulus.data.readers import ome_zarr
+from cellulus.data.renames import move, temporary
 from cellulus.errors import ExistsError
 from cellulus.progress import Silent
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from cellulus.progress import Progress
     from cellulus.space import Region
 
-__all__ = ["Pending", "Spec", "create", "create_labels", "is_begun", "reopen"]
+__all__ = ["Pending", "Spec", "create", "create_labels"]
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Pending:
     @property
     def temporary(self) -> Path:
         """Where it is until then; the finest level is the array ``0`` in it."""
-        return _temporary(self.path)
+        return temporary(self.path)
 
     @property
     def shards(self) -> tuple[int, ...]:
@@ -133,7 +134,7 @@ class Pending:
                 self._describe()
                 group = zarr.open_group(self.temporary, mode="r+")
                 group.attrs["cellulus"] = {**self.spec.attributes, OUTCOME: notes}
-            _move(self.temporary, self.path, replace=self._overwrite)
+            move(self.temporary, self.path, replace=self._overwrite)
             if self._listed:
                 list_label(self.path, self.spec.ngff)
         self.complete = True
@@ -208,18 +209,16 @@ def create(
             found="something else",
             remedy="remove it yourself if you do not need it",
         )
-    temporary = _temporary(target)
-    if resume and (temporary / "0").exists():
-        return Pending(
-            target, spec, existing_array(target, temporary, spec, "r+"), False, overwrite
-        )
+    growing = temporary(target)
+    if resume and (growing / "0").exists():
+        return Pending(target, spec, existing_array(target, growing, spec, "r+"), False, overwrite)
     with failures(target):
         # What an interrupted run left was never finished, and nobody asked to go on with it.
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        group = zarr.open_group(temporary, mode="w", zarr_format=ZARR_FORMAT[spec.ngff])
+        shutil.rmtree(growing, ignore_errors=True)
+        growing.parent.mkdir(parents=True, exist_ok=True)
+        group = zarr.open_group(growing, mode="w", zarr_format=ZARR_FORMAT[spec.ngff])
         group.attrs["cellulus"] = spec.attributes
-        array = create_array(temporary, "0", spec, spec.shape)
+        array = create_array(growing, "0", spec, spec.shape)
     return Pending(target, spec, array, False, overwrite)
 
 
@@ -260,43 +259,6 @@ def create_labels(
     pending = create(Path(image) / "labels" / name, spec, overwrite=overwrite, resume=resume)
     pending._listed = True
     return pending
-
-
-def is_begun(path: Path) -> bool:
-    """Return whether an interrupted run left something to go on with."""
-    return (_temporary(path) / "0").exists()
-
-
-def reopen(path: Path) -> None:
-    """Turn a result back into one that is being written.
-
-    Raises
-    ------
-    StorageError
-        If the disk refuses.
-    """
-    with failures(path):
-        shutil.rmtree(_temporary(path), ignore_errors=True)
-        path.rename(_temporary(path))
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
-
-
-def _move(temporary: Path, target: Path, *, replace: bool) -> None:
-    """Rename; an old target is put aside first and removed last."""
-    aside = target.with_name(f"{target.name}.replaced")
-    if target.exists() and replace:
-        shutil.rmtree(aside, ignore_errors=True)
-        target.rename(aside)
-    try:
-        temporary.rename(target)
-    except OSError:
-        if aside.exists() and not target.exists():
-            aside.rename(target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _ranges(spec: Spec, coarsest: zarr.Array[Any]) -> list[tuple[float, float]]:

@@ -112,6 +112,8 @@ def predict(
         made = [(result, tiling) for result, tiling in group if not result.complete]
         jobs = [Job(tiling, r.journal.stage("predict"), len(tiling.tiles)) for r, tiling in made]
         finish(jobs, crew, listener, f"predict {names_of([r for r, _ in made])}")
+        for job, (result, _) in zip(jobs, made, strict=True):
+            result.note(tiles=job.count, empty=_count_skipped(job))
         publish([result for result, _ in made], crew, listener)
         paths += [result.path for result, _ in group]
     return paths
@@ -132,12 +134,16 @@ class Predictor:
 
     def __init__(self, model: models.Model, experiment: Experiment, device: str = "auto") -> None:
         self.experiment, self.depth = experiment, model.card.network.depth
+        self.quarter = max(1, int(model.card.network.object_voxels / 4))
         self.place = choose_device(device)
         self.network = model.network.to(self.place)
         self.ask = experiment.method.inference(experiment.seed, experiment.predict.batch_size)
 
-    def __call__(self, image: Canonical, tile: Block) -> NDArray[np.float32]:
-        """Return the prediction in a tile of the canonical grid, ``(channels, *core)``."""
+    def __call__(self, image: Canonical, tile: Block) -> NDArray[np.float32] | None:
+        """Return the prediction in a tile of the canonical grid, ``(channels, *core)``.
+
+        None where the tile, with its margin, is empty.
+        """
         margin = shapes.halo(self.depth)
         core = tile_extent(self.experiment, image.shape)
         origin = tuple(part.start - margin for part in tile.core)
@@ -146,11 +152,38 @@ class Predictor:
             slice(a, a + shapes.legal_size(n + 2 * margin, self.depth))
             for a, n in zip(origin, core, strict=True)
         )
-        seen = torch.from_numpy(image.read(region)).to(self.place)
+        intensities = image.read(region)
+        if is_empty(intensities, self.quarter, self.experiment.predict.empty):
+            return None
+        seen = torch.from_numpy(intensities).to(self.place)
         with torch.inference_mode(), arithmetic(self.place, self.experiment.predict.precision):
             said: NDArray[np.float32] = self.ask(self.network, seen, origin).cpu().numpy()
         inside = tuple(slice(0, part.stop - part.start) for part in tile.core)
         return said[(slice(None), *inside)]
+
+
+def is_empty(image: NDArray[np.float32], edge: int, least: float) -> bool:
+    """Return whether an image is too even to hold an object.
+
+    A cube a quarter as wide as a ball that holds the ball's centre lies inside of the ball. So an
+    object that stands out shows in the averages over such cubes, where noise does not.
+
+    Parameters
+    ----------
+    image
+        Normalised intensities, ``(C, *S)``.
+    edge
+        Of the cubes [voxel].
+    least
+        The averages of every channel span less in an empty image.
+    """
+    whole = [n - n % edge if n >= edge else n for n in image.shape[1:]]
+    steps = [min(edge, n) for n in image.shape[1:]]
+    split = [e for n, step in zip(whole, steps, strict=True) for e in (n // step, step)]
+    part = image[(slice(None), *(slice(0, n) for n in whole))]
+    means = part.reshape(len(image), *split).mean(axis=tuple(range(2, 2 + 2 * len(whole), 2)))
+    spans = np.ptp(means.reshape(len(image), -1), axis=1)
+    return bool((spans < least).all())
 
 
 def tiles_of(experiment: Experiment, shape: tuple[int, ...]) -> Blocks:
@@ -196,10 +229,12 @@ class Tiling:
 
         def do(index: int) -> dict[str, Any]:
             tile = tiles[index]
-            said = predict(image, tile).astype(np.float16)
+            said = predict(image, tile)
+            if said is None:
+                return {"skipped": True}
             with failures(self.target):
-                target[(slice(None), *tile.core)] = said
-            return {}
+                target[(slice(None), *tile.core)] = said.astype(np.float16)
+            return {"skipped": False}
 
         return do
 
@@ -251,6 +286,15 @@ def _spec(facts: Facts, experiment: Experiment, tiles: Blocks) -> writer.Spec:
     )
 
 
+def _count_skipped(job: Job) -> int:
+    """Return how many tiles were empty."""
+    return sum(bool(job.stage.record(index)["skipped"]) for index in job.stage.done())
+
+
 def _how(experiment: Experiment) -> dict[str, object]:
     """Return the settings that a prediction depends on, besides the model."""
-    return {"method": experiment.method.model_dump(mode="json"), "seed": experiment.seed}
+    return {
+        "method": experiment.method.model_dump(mode="json"),
+        "seed": experiment.seed,
+        "empty": experiment.predict.empty,
+    }

@@ -19,12 +19,12 @@ import zarr
 
 from cellulus.data.readers import open_volumes
 from cellulus.errors import InputError
-from cellulus.methods.base import Observation
 from cellulus.ops.overlap import overlap_table
 from cellulus.pipeline.prediction import Prediction
 from cellulus.pipeline.seams import noted_extent
+from cellulus.pipeline.segment import decoder_of, grid_of, observe
 from cellulus.progress import Silent
-from cellulus.space import ball_volume, blocks
+from cellulus.space import Block, ball_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cellulus.experiment.sections import Experiment
     from cellulus.methods.base import Decoder
     from cellulus.progress import Progress
-    from cellulus.space import Region
+    from cellulus.space import Blocks, Region
 
 SAMPLE = 8
 """Regions that are decoded again."""
@@ -124,14 +124,14 @@ def rerun(
     source, labels = Prediction.open(prediction), open_volumes(segments)[0]
     facts = source.facts
     _require_same(segments, labels.shape, source, experiment)
-    decoder = experiment.method.decoder(len(facts.shape), facts.object_voxels)
+    decoder, grid = decoder_of(source, experiment), grid_of(source, experiment)
     if math.isinf(decoder.halo):
         return Rerun(0, 0, 0, (), "the decoder is not local: it sees the image whole")
     extent = noted_extent(segments)
     if all(e >= n for e, n in zip(extent, facts.shape, strict=True)):
         return Rerun(0, 0, 0, (), "one block: there are no seams")
     if decoder.is_global:
-        _survey(source, decoder, extent)
+        _survey(source, decoder, grid)
     ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
     smallest = experiment.segment.min_size * ball
     listener = progress or Silent()
@@ -140,7 +140,7 @@ def rerun(
     faults = []
     for corner, region in _regions(facts.shape, extent, sample, seed):
         stored = labels.read(region)[0]
-        decoded = _decode(source, decoder, region) if stored.any() else None
+        decoded = _decode(source, decoder, grid, region) if stored.any() else None
         if decoded is None:
             continue
         total, different = compare(stored, decoded, smallest)
@@ -200,33 +200,20 @@ def _regions(
         )
 
 
-def _decode(source: Prediction, decoder: Decoder, region: Region) -> NDArray[np.uint32]:
+def _decode(
+    source: Prediction, decoder: Decoder, grid: Blocks, region: Region
+) -> NDArray[np.uint32]:
     """Return the labels of a region, which was decoded with the halo around it."""
-    facts = source.facts
-    halo = (math.ceil(decoder.halo / z) + 1 for z in facts.zoom)
     outer = tuple(
         slice(max(part.start - h, 0), min(part.stop + h, n))
-        for part, h, n in zip(region, halo, facts.shape, strict=True)
+        for part, h, n in zip(region, grid.halo, grid.shape, strict=True)
     )
-    inner = tuple(
-        slice(part.start - o.start, part.stop - o.start)
-        for part, o in zip(region, outer, strict=True)
-    )
-    return decoder(_observe(source, outer)).labels[inner]
+    return decoder(observe(source, outer)).labels[Block(region, outer).inner]
 
 
-def _survey(source: Prediction, decoder: Decoder, extent: tuple[int, ...]) -> None:
-    parts = blocks(source.facts.shape, extent, (0,) * len(extent))
-    decoder.learn(reduce(add, (decoder.survey(_observe(source, block.core)) for block in parts)))
-
-
-def _observe(source: Prediction, region: Region) -> Observation:
-    return Observation(
-        prediction=source.read(region),
-        image=source.read_image(region),
-        spacing=source.facts.zoom,
-        origin=tuple(part.start for part in region),
-    )
+def _survey(source: Prediction, decoder: Decoder, grid: Blocks) -> None:
+    parts = (decoder.survey(observe(source, block.core)) for block in grid)
+    decoder.learn(reduce(add, parts))
 
 
 def _require_same(

@@ -119,7 +119,11 @@ class Decoding:
             decoder.learn(np.load(self.statistics)["total"])
 
         def decode(block: Block) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-            objects = decoder(observe(prediction, block.outer))
+            observation = observe(prediction, block.outer)
+            if np.isnan(observation.prediction).all():  # empty
+                shape = observation.image.shape[1:]
+                return np.zeros(shape, np.uint32)[block.inner], np.zeros((0, len(shape)), np.int64)
+            objects = decoder(observation)
             return compact(objects.labels[block.inner], objects.anchors)
 
         return decode
