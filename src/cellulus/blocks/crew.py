@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cellulus.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -73,6 +75,11 @@ class Crew(Protocol):
         """Do tasks; yield how each ended, in the order in which they end."""
 
 
+def may_pass(error: Exception) -> bool:
+    """Return whether trying again may help; what is wrong with the input stays wrong."""
+    return not isinstance(error, InputError)
+
+
 class Alone:
     """The process itself: one task after the other, each with all cores."""
 
@@ -95,4 +102,6 @@ class Alone:
                     break
                 except Exception as failure:  # noqa: BLE001 - whoever asked decides what it means
                     error = failure
+                    if not may_pass(failure):
+                        break
             yield End(task, error)

@@ -59,12 +59,12 @@ def finish(jobs: Sequence[Job], crew: Crew, progress: Progress, what: str) -> No
     Raises
     ------
     Exception
-        What a job's first block raised, if none of its blocks could be done.
+        What stopped the first block of a job, if none of its blocks could be done.
     """
     noted = [_Noted(job.work, job.stage) for job in jobs]
     done = [job.stage.done() for job in jobs]
     succeeded = [len(d) for d in done]
-    failures: list[int] = [0] * len(jobs)
+    failures: list[list[Exception]] = [[] for _ in jobs]
     of = {id(work): number for number, work in enumerate(noted)}
     left = [
         Task(work, index)
@@ -82,9 +82,10 @@ def finish(jobs: Sequence[Job], crew: Crew, progress: Progress, what: str) -> No
         if end.error is None:
             succeeded[number] += 1
         else:
-            failures[number] += 1
-            if not succeeded[number] and failures[number] >= min(HOPELESS, jobs[number].count):
-                raise end.error
+            if not succeeded[number]:
+                failures[number].append(end.error)
+                if len(failures[number]) >= min(HOPELESS, jobs[number].count):
+                    raise failures[number][0]
             reason = f"{type(end.error).__name__}: {end.error}"
             jobs[number].stage.mark_failed(end.task.index, reason)
         progress.advance()
@@ -102,6 +103,9 @@ class _Noted:
         do, stage = self.work.open(), self.stage
 
         def noted(index: int) -> dict[str, Any]:
+            # Sent twice, if the worker that did it died before it could tell.
+            if stage.is_done(index):
+                return stage.record(index)
             record = do(index)
             stage.mark(index, record)
             return record

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+BEGUN = "begun.json"
+"""Says what the work was begun with; a folder without it is no journal."""
+
 Record = dict[str, Any]
 """What is noted of a block that is done; JSON."""
 
@@ -40,6 +43,10 @@ class Stage:
         """Return which blocks are done."""
         names = (path.name for path in self.folder.glob("*.json"))
         return {int(name[:-5]) for name in names if name[:-5].isdigit()}
+
+    def is_done(self, index: int) -> bool:
+        """Return whether a block is done."""
+        return self._marker(index).exists()
 
     def mark(self, index: int, record: Record) -> None:
         """Note that a block is done; call it when its data lie on disk.
@@ -91,6 +98,11 @@ class Journal:
 
     folder: Path
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something to go on with."""
+        return (self.folder / BEGUN).exists()
+
     @classmethod
     def open(cls, folder: Path, facts: Mapping[str, Any], *, resume: bool) -> Journal:
         """Begin, or go on with what was begun.
@@ -112,9 +124,9 @@ class Journal:
             If the disk is full or refuses.
         """
         journal = cls(folder)
-        begun = folder / "begun.json"
+        begun = folder / BEGUN
         wanted = dict(_flat(json.loads(json.dumps(facts))))
-        if resume and begun.exists():
+        if resume and journal.is_begun:
             known = json.loads(begun.read_text())
             changed = sorted(
                 k for k in {*known, *wanted} if known.get(k, _ABSENT) != wanted.get(k, _ABSENT)
@@ -141,6 +153,8 @@ class Journal:
 
     def close(self) -> None:
         """Remove the journal, and all that lies in its folder."""
+        # First of all what makes it one: killed on the way, it must not tell of a half.
+        (self.folder / BEGUN).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

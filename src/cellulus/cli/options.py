@@ -131,9 +131,30 @@ Seed = Annotated[
     int | None,
     typer.Option("--seed", min=0, metavar="N", help="Change the seed.", show_default=False),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, metavar="N", help="Work with N processes, which share the cores.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler", metavar="ADDRESS", show_default=False,
+        help="Work with the workers of a dask scheduler, tcp://HOST:PORT; they see the same files.",
+    ),
+]  # fmt: skip
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
+Seams = Annotated[
+    bool,
+    typer.Option(
+        "--seams",
+        help="Look for traces of the blocks that labels were made in, instead of scoring them.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 Ngff = Annotated[
     str,

@@ -9,6 +9,8 @@ def postprocess(
     target: options.ExperimentOrLabels,
     output: options.Output = None,
     changes: options.Set = [],  # noqa: B006 - typer copies it
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -16,18 +18,19 @@ def postprocess(
     quiet: options.Quiet = False,
 ) -> None:
     """Improve labels object by object; prints where the new labels are."""
-    from cellulus.cli import jobs, plans
+    from cellulus.cli import crews, jobs, plans
 
     job, named = jobs.job_of_results(target, output=output, changes=changes, step="postprocess")
     if dry_run:
         plans.show(job.experiment, training=False)
         return
-    run = job.start(resume=resume, overwrite=overwrite)
-    from cellulus.pipeline.postprocess import postprocess
+    with crews.hired(workers, scheduler) as crew:
+        run = job.start(resume=resume, overwrite=overwrite)
+        from cellulus.pipeline.postprocess import postprocess
 
-    with console.working(run.folder) as progress:
-        labels = postprocess(
-            job.experiment, run, labels=named or None,
-            resume=resume, overwrite=overwrite, progress=progress,
-        )  # fmt: skip
-    console.result(*labels)
+        with console.working(run.folder) as progress:
+            labels = postprocess(
+                job.experiment, run, labels=named or None,
+                crew=crew, resume=resume, overwrite=overwrite, progress=progress,
+            )  # fmt: skip
+        console.result(*labels)

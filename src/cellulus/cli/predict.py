@@ -12,6 +12,8 @@ def predict(
     device: options.Device = "auto",
     changes: options.Set = [],  # noqa: B006 - typer copies it
     seed: options.Seed = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -19,7 +21,7 @@ def predict(
     quiet: options.Quiet = False,
 ) -> None:
     """Apply a model to images; prints where the predictions are."""
-    from cellulus.cli import jobs, plans
+    from cellulus.cli import crews, jobs, plans
 
     job, file = jobs.job_of_prediction(
         target, model=model, output=output, changes=jobs.overrides(changes, seed)
@@ -27,12 +29,13 @@ def predict(
     if dry_run:
         plans.show(job.experiment, training=False)
         return
-    run = job.start(resume=resume, overwrite=overwrite)
-    from cellulus.pipeline.predict import predict
+    with crews.hired(workers, scheduler) as crew:
+        run = job.start(resume=resume, overwrite=overwrite)
+        from cellulus.pipeline.predict import predict
 
-    with console.working(run.folder) as progress:
-        predictions = predict(
-            job.experiment, run, model=file,
-            device=device, resume=resume, overwrite=overwrite, progress=progress,
-        )  # fmt: skip
-    console.result(*predictions)
+        with console.working(run.folder) as progress:
+            predictions = predict(
+                job.experiment, run, model=file,
+                device=device, crew=crew, resume=resume, overwrite=overwrite, progress=progress,
+            )  # fmt: skip
+        console.result(*predictions)

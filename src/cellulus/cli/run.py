@@ -11,6 +11,8 @@ def run(
     device: options.Device = "auto",
     changes: options.Set = [],  # noqa: B006 - typer copies it
     seed: options.Seed = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -18,18 +20,19 @@ def run(
     quiet: options.Quiet = False,
 ) -> None:
     """Do all steps, from images to labels and a report; prints where the report is."""
-    from cellulus.cli import jobs, plans
+    from cellulus.cli import crews, jobs, plans
 
     job = jobs.job_of_images(target, output=output, changes=jobs.overrides(changes, seed))
     if dry_run:
         plans.show(job.experiment)
         return
-    folder = job.start(resume=resume, overwrite=overwrite, results=("model", "state"))
-    from cellulus.pipeline.run import run
+    with crews.hired(workers, scheduler) as crew:
+        folder = job.start(resume=resume, overwrite=overwrite, results=("model", "state"))
+        from cellulus.pipeline.run import run
 
-    with console.working(folder.folder) as progress:
-        report = run(
-            job.experiment, folder,
-            device=device, resume=resume, overwrite=overwrite, progress=progress,
-        )  # fmt: skip
-    console.result(report)
+        with console.working(folder.folder) as progress:
+            report = run(
+                job.experiment, folder,
+                device=device, crew=crew, resume=resume, overwrite=overwrite, progress=progress,
+            )  # fmt: skip
+        console.result(report)

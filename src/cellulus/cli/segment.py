@@ -9,6 +9,8 @@ def segment(
     target: options.ExperimentOrPredictions,
     output: options.Output = None,
     changes: options.Set = [],  # noqa: B006 - typer copies it
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -16,18 +18,19 @@ def segment(
     quiet: options.Quiet = False,
 ) -> None:
     """Group the voxels of predictions into objects; prints where the labels are."""
-    from cellulus.cli import jobs, plans
+    from cellulus.cli import crews, jobs, plans
 
     job, named = jobs.job_of_results(target, output=output, changes=changes, step="segment")
     if dry_run:
         plans.show(job.experiment, training=False)
         return
-    run = job.start(resume=resume, overwrite=overwrite)
-    from cellulus.pipeline.segment import segment
+    with crews.hired(workers, scheduler) as crew:
+        run = job.start(resume=resume, overwrite=overwrite)
+        from cellulus.pipeline.segment import segment
 
-    with console.working(run.folder) as progress:
-        labels = segment(
-            job.experiment, run, predictions=named or None,
-            resume=resume, overwrite=overwrite, progress=progress,
-        )  # fmt: skip
-    console.result(*labels)
+        with console.working(run.folder) as progress:
+            labels = segment(
+                job.experiment, run, predictions=named or None,
+                crew=crew, resume=resume, overwrite=overwrite, progress=progress,
+            )  # fmt: skip
+        console.result(*labels)

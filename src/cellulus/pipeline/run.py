@@ -14,6 +14,7 @@ from cellulus.pipeline.train import is_trained, train
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cellulus.blocks.crew import Crew
     from cellulus.experiment.sections import Experiment
     from cellulus.progress import Progress
     from cellulus.runs import Run
@@ -24,6 +25,7 @@ def run(
     run: Run,
     *,
     device: str = "auto",
+    crew: Crew | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -38,6 +40,8 @@ def run(
         The folder that gets everything.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    crew
+        Who predicts, segments and post-processes; this process by default. It alone trains.
     resume, overwrite
         Go on where an interrupted run stopped, or replace what is there.
     progress
@@ -55,9 +59,12 @@ def run(
     """
     if not (resume and is_trained(experiment, run)):
         train(experiment, run, device=device, resume=resume, progress=progress)
-    predict(experiment, run, device=device, resume=resume, overwrite=overwrite, progress=progress)
-    segment(experiment, run, resume=resume, overwrite=overwrite, progress=progress)
-    postprocess(experiment, run, resume=resume, overwrite=overwrite, progress=progress)
+    predict(
+        experiment, run, device=device, crew=crew,
+        resume=resume, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+    segment(experiment, run, crew=crew, resume=resume, overwrite=overwrite, progress=progress)
+    postprocess(experiment, run, crew=crew, resume=resume, overwrite=overwrite, progress=progress)
     if any(entry.truth for entry in experiment.data.apply):
         evaluate(experiment, run, progress=progress)
     return write_report(experiment, run)
