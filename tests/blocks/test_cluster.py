@@ -1,6 +1,7 @@
 """What can go wrong between processes: workers die, schedulers are silent, versions differ."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -126,8 +127,9 @@ def test_a_scheduler_that_does_not_answer(kind, monkeypatch):
     assert time.monotonic() - began < 5
     assert caught.value.where == address
     assert "--workers" in caught.value.remedy
-    reason = {"closed": "refused", "silent": "silent", "no port": "port", "http": "scheme"}[kind]
-    assert reason in caught.value.found
+    # Where a machine is busy, the time may be over before it is refused.
+    reason = {"closed": "refused|answer", "silent": "no answer", "no port": "port"}
+    assert re.search(reason.get(kind, "scheme"), caught.value.found)
 
 
 def test_a_scheduler_that_goes_away(squares, scheduler, monkeypatch):

@@ -175,7 +175,7 @@ def connect(address: str) -> Iterator[Cluster]:
             raise InputError(
                 address or "--scheduler",
                 expected=f"a dask scheduler that answers within {TIMEOUT:g} s",
-                found=f"none ({_reason(error) or 'it keeps silent'})",
+                found=f"none ({_reason(error) or 'no answer'})",
                 remedy="start one with dask scheduler, or let --workers N start workers here",
             ) from error
         with client:
