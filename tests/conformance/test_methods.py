@@ -15,6 +15,7 @@ from cellulus.experiment.sections import Experiment, Network
 from cellulus.methods.base import MethodSettings, Observation
 from cellulus.nn import shapes
 from cellulus.nn.unet import UNet
+from cellulus.pipeline.segment import open_ended
 from cellulus.space import blocks
 
 OBJECT_VOXELS = 10.0
@@ -197,11 +198,18 @@ def test_every_method_is_held_to_be_local():
     assert set(DRAWN) == {method.model_fields["name"].default for method in METHODS}
 
 
-def decoded(method, scene, parts):
-    """The decoder of drawn predictions, after it has seen what it asks to see."""
+def decoded(method, scene, core):
+    """The decoder of drawn predictions, after it has learnt from blocks what it asks for."""
     made = method(**DRAWN[method.model_fields["name"].default]).decoder(scene.truth.ndim, 20.0)
-    if made.is_global:
-        made.learn(sum(made.survey(scene.observe(part.core)) for part in parts))
+    shape = scene.truth.shape
+    for halo in made.surveys:
+        around = tuple(math.ceil(halo / s) + 1 if halo else 0 for s in scene.spacing)
+        made.learn(
+            [
+                made.survey(scene.observe(block.outer), open_ended(block.core, shape))
+                for block in blocks(shape, core, around)
+            ]
+        )
     return made
 
 
@@ -210,9 +218,9 @@ def decoded(method, scene, parts):
 def test_its_decoder_is_local(draw, method, shape, spacing, core):
     """In the core of a region with the halo around it: the same objects, under the same anchors."""
     scene = draw(shape, spacing)
-    parts = list(blocks(shape, core, (0,) * len(shape)))
-    made = decoded(method, scene, parts)
+    made = decoded(method, scene, core)
     whole = made(scene.observe())
+    assert np.array_equal(whole.labels, decoded(method, scene, shape)(scene.observe()).labels)
     assert len(whole.anchors) > 10
     assert math.isfinite(made.halo)
     nowhere = np.full((1, len(shape)), -1000)
@@ -229,9 +237,7 @@ def test_its_decoder_is_local(draw, method, shape, spacing, core):
 def test_its_objects_have_anchors_that_tell_them_apart(draw, method, shape, spacing, core):
     scene = draw(shape, spacing)
     region = tuple(slice(n // 3, n) for n in shape)
-    found = decoded(method, scene, list(blocks(shape, core, (0,) * len(shape))))(
-        scene.observe(region)
-    )
+    found = decoded(method, scene, core)(scene.observe(region))
     assert found.labels.shape == scene.truth[region].shape
     assert found.labels.dtype == np.uint32
     assert found.anchors.dtype == np.int64
@@ -249,5 +255,4 @@ def test_its_decoder_finds_nothing_in_nothing(method, ndim):
         np.zeros((1, *shape), np.float32), (1.0,) * ndim, (0,) * ndim,
     )  # fmt: skip
     made = settings.decoder(ndim, OBJECT_VOXELS)
-    made.learn(made.survey(nothing))
     assert not made(nothing).labels.any()

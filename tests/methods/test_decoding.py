@@ -19,6 +19,7 @@ from cellulus.methods.object_centric.decoding import (
 )
 from cellulus.ops.labels import relabel
 from cellulus.ops.scores import Scores, evaluate_labels
+from cellulus.pipeline.segment import open_ended
 from cellulus.space import blocks
 
 DIAMETER = 20.0
@@ -30,9 +31,21 @@ def decoder(ndim=2, **changes):
 
 
 def decode(scene, **changes):
-    made = decoder(scene.truth.ndim, **changes)
-    made.learn(made.survey(scene.observe()))
-    return made(scene.observe())
+    return decoder(scene.truth.ndim, **changes)(scene.observe())
+
+
+def survey(made, scene, core):
+    """Let a decoder learn from blocks what it wants to know of the whole."""
+    shape = scene.truth.shape
+    for halo in made.surveys:
+        around = tuple(math.ceil(halo / s) + 1 if halo else 0 for s in scene.spacing)
+        parts = blocks(shape, core, around)
+        made.learn(
+            [
+                made.survey(scene.observe(block.outer), open_ended(block.core, shape))
+                for block in parts
+            ]
+        )
 
 
 def best_overlaps(truth, labels):
@@ -125,7 +138,6 @@ def test_modes_agree_with_mean_shift_on_real_nuclei(foreground, monkeypatch):
         found = []
         for clustering in ("modes", "meanshift"):
             made = decoder(clustering=clustering, foreground=foreground)
-            made.learn(made.survey(observation))
             found.append(made(observation).labels)
         compared.append(evaluate_labels(*found, (0.5,), name=file))
     pooled = Scores(tuple(compared)).pooled
@@ -185,13 +197,11 @@ def test_embeddings_are_global_and_in_canonical_voxels(draw):
 def test_a_region_with_the_halo_gives_what_the_whole_gives(draw, shape, spacing, core, foreground):
     scene = draw(shape, spacing, noise=1.5)
     made = decoder(len(shape), foreground=foreground)
-    made.learn(
-        sum(made.survey(scene.observe(b.core)) for b in blocks(shape, core, (0,) * len(shape)))
-    )
     whole = made(scene.observe())
     nowhere = np.full((1, len(shape)), -1000)
     expected = np.vstack([nowhere, whole.anchors])[whole.labels]
     assert len(whole.anchors) > 20
+    survey(made, scene, core)
     halo = tuple(math.ceil(made.halo / s) + 1 for s in spacing)
     for block in blocks(shape, core, halo):
         found = made(scene.observe(block.outer))
@@ -205,11 +215,8 @@ def test_the_published_foreground_is_otsu_of_the_whole_image(draw):
     scene = draw((200, 210))
     uncertainty = scene.prediction[-1]
     parts = decoder(foreground="uncertainty")
-    parts.learn(
-        sum(parts.survey(scene.observe(b.core)) for b in blocks((200, 210), (37, 64), (0, 0)))
-    )
+    survey(parts, scene, (37, 64))
     whole = decoder(foreground="uncertainty")
-    whole.learn(whole.survey(scene.observe()))
     found = [made(scene.observe()).labels for made in (parts, whole)]
     assert np.array_equal(*found)
     limit = threshold_otsu(uncertainty, nbins=HISTOGRAM_BINS)
@@ -221,15 +228,16 @@ def test_the_published_foreground_is_otsu_of_the_whole_image(draw):
         np.minimum(scene.prediction, 1.0), scene.image, scene.spacing, (0, 0)
     )  # fmt: skip
     alone = decoder(foreground="uncertainty")
-    alone.learn(alone.survey(dark))
-    assert (alone(dark).labels > 0).sum() < (whole(dark).labels > 0).sum()
+    assert (alone(dark).labels > 0).sum() < (parts(dark).labels > 0).sum()
 
 
-def test_only_what_looks_at_the_whole_says_so():
-    assert decoder(foreground="uncertainty").is_global
-    assert not decoder().is_global
+def test_what_looks_at_the_whole_says_so():
+    assert len(decoder(foreground="uncertainty").surveys) == 2
+    assert len(decoder().surveys) == 1
+    assert decoder(clustering="meanshift").surveys == ()
     assert math.isinf(decoder(clustering="meanshift").halo)
-    assert decoder(3).halo < 8 * DIAMETER
+    assert decoder(3).halo < 2.5 * DIAMETER
+    assert decoder(3).surveys[0] < 2.5 * DIAMETER
 
 
 @pytest.mark.parametrize("foreground", ["contrast", "uncertainty"])
@@ -242,7 +250,6 @@ def test_an_image_of_nothing_has_no_object(foreground, clustering, uncertainty):
     prediction[:2] = 0.3
     nothing = Observation(prediction, np.full((1, *shape), 0.4, np.float32), (1.0, 1.0), (0, 0))
     made = decoder(foreground=foreground, clustering=clustering)
-    made.learn(made.survey(nothing))
     found = made(nothing)
     check(found, shape)
     assert not found.labels.any()

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellulus.ops import clustering
-from cellulus.ops.clustering import assign, find_modes, histogram, kernel, reach
+from cellulus.ops.clustering import (
+    count_votes,
+    find_modes,
+    kernel,
+    look_up,
+    mode_reach,
+    reach,
+    territories,
+)
 
 BANDWIDTHS = st.sampled_from([1.0, 2.0, 2.5, 3.7, 5.0])
 
@@ -21,6 +29,16 @@ def drawn(seed, shape, count, *, blobs=5, outside=2):
     far = rng.integers(-outside, np.array(shape) + outside, (count // 4, len(shape)))
     bins = np.concatenate([np.floor(points).astype(np.int32), far.astype(np.int32)]).T
     return bins, rng.random(bins.shape[1]) < 0.8
+
+
+def histogram(bins, votes, shape):
+    counts = np.zeros(shape, np.int32)
+    count_votes(bins, votes, counts)
+    return counts
+
+
+def assign(bins, modes, bandwidth, shape):
+    return look_up(bins, territories(modes, bandwidth, shape))
 
 
 def slow_density(counts, bandwidth):
@@ -143,6 +161,9 @@ def test_cuts_through_the_lattice_change_nothing_beyond_the_reach(shape, seed, b
         everywhere = np.concatenate([np.full((1, len(shape)), -1), modes])
         here = np.concatenate([np.full((1, len(shape)), -1) - corner, part_modes]) + corner
         assert np.array_equal(everywhere[labels[deep]], here[part_labels[deep]])
+        closer = int(np.ceil(mode_reach(bandwidth)))
+        low = np.where(corner == 0, 0, corner + closer)
+        high = np.where(corner + extent == shape, shape, corner + extent - closer)
         inner = ((modes >= low) & (modes < high)).all(axis=1)
         part_inner = ((part_modes + corner >= low) & (part_modes + corner < high)).all(axis=1)
         assert np.array_equal(modes[inner], part_modes[part_inner] + corner)
@@ -177,6 +198,22 @@ def test_equal_peaks_go_to_the_first():
     assert find_modes(counts, 1.5).tolist() == [[5, 12]]
     counts[6, 11] = 5
     assert find_modes(counts, 1.5).tolist() == [[6, 11]]
+
+
+def test_votes_are_added_to_those_before():
+    counts = np.ones((3, 3), np.int32)
+    count_votes(np.array([[0, 0, 2], [1, 1, 2]], np.int32), np.array([True, True, False]), counts)
+    assert counts.tolist() == [[1, 3, 1], [1, 1, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_modes_outside_of_the_lattice_keep_their_territory(ndim):
+    """A lattice is a window: what is seen through it is what the whole would show there."""
+    rng = np.random.default_rng(ndim)
+    modes = np.unique(rng.integers(0, 30, (12, ndim)), axis=0)
+    whole = territories(modes, 6.0, (30,) * ndim)
+    window = territories(modes - 9, 6.0, (13,) * ndim)
+    assert np.array_equal(window, whole[(slice(9, 22),) * ndim])
 
 
 def test_equally_near_modes_go_to_the_first():

@@ -176,7 +176,8 @@ def test_what_is_written_says_where_it_is_from(place):
     ticks = Ticks()
     (path,) = segment(place.experiment(block=32), place.run, progress=ticks)
     assert path == place.run.segments / "img.zarr"
-    steps = [("segment img", 6), *[1] * 6, "end", ("number img", 6), *[1] * 6, "end"]
+    stages = ("survey", "segment", "number")
+    steps = [seen for stage in stages for seen in ((f"{stage} img", 6), *[1] * 6, "end")]
     assert ticks.seen == steps
     (volume,) = open_volumes(path)
     assert volume.dtype == np.uint32

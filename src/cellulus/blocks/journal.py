@@ -1,9 +1,11 @@
 """What is done and what is not: one marker per block, written when the block's data lie on disk.
 
 A folder beside the result. A block without a marker is done anew, whatever of it is there; that
-an array holds nothing at a place says nothing, because background is not stored. The first file
-written says what the work was begun with, and work begun with something else is not gone on with.
-Knows nothing of what a block is.
+an array holds nothing at a place says nothing, because background is not stored. Markers are not
+flushed to the disk, nor are the arrays: they outlive a killed process, not a power failure.
+
+The first file written says what the work was begun with, and work begun with something else is not
+gone on with. Knows nothing of what a block is.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class Stage:
         StorageError
             If the disk is full or refuses.
         """
-        write_json(self._marker(index), record)
+        write_json(self._marker(index), record, flush=False)
         self._failure(index).unlink(missing_ok=True)
 
     def record(self, index: int) -> Record:

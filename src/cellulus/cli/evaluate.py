@@ -17,11 +17,17 @@ def evaluate(
     target: options.ExperimentOrPair,
     output: options.Output = None,
     changes: options.Set = [],  # noqa: B006 - typer copies it
+    seams: options.Seams = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Score labels against the truth; prints a table per image and of all together."""
+    if seams:
+        from cellulus.cli.seams import show
+
+        show(target, output, changes, as_json=as_json)
+        return
     scores = _scores(target, output, changes)
     if as_json:
         console.result(scores.to_json().rstrip())

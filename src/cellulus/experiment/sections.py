@@ -144,8 +144,8 @@ class Predict(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; "auto" is bf16 where the device is faster with it."""
     empty: float = Field(default=0.05, ge=0, lt=1)
-    """Tiles whose intensities, averaged over a quarter of an object, span less [range of the image's
-    percentiles] hold no object and are not predicted; 0 predicts every tile."""
+    """Tiles whose intensities, averaged over a quarter of an object, span less hold no object and
+    are not predicted; 0 predicts every tile [range of the image's percentiles]."""
 
 
 class Segment(Settings):

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from cellulus.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+    from cellulus.space import Region
 
 
 @dataclass(frozen=True)
@@ -119,24 +123,37 @@ class Inference(Protocol):
 
 
 class Decoder(Protocol):
-    """A local operator from predictions to labels."""
+    """A local operator from predictions to labels, after surveys of the whole image.
+
+    A survey gathers, block by block, what must be known of the whole before a block can be
+    decoded: a histogram, the places of all objects. A decoder that has not learnt takes the region
+    that it is given for the whole image.
+    """
+
+    @property
+    def surveys(self) -> tuple[float, ...]:
+        """The surveys to make, in order: how far around a block each must see [canonical voxel]."""
+
+    def survey(self, observation: Observation, core: Region) -> dict[str, NDArray[Any]]:
+        """Return what a block has to say to the next survey.
+
+        Parameters
+        ----------
+        observation
+            The block with the survey's margin around it.
+        core
+            The block, slices in the whole image [voxel]; open where the image ends.
+        """
+
+    def learn(self, parts: Sequence[dict[str, NDArray[Any]]]) -> None:
+        """Take what all blocks had to say, in any order; ends the survey."""
 
     @property
     def halo(self) -> float:
-        """How far around a voxel the result there can depend on [canonical voxel].
+        """How far around a voxel the result there can depend on, then [canonical voxel].
 
         Infinite where a decoder cannot be local: then it gets the image whole.
         """
-
-    @property
-    def is_global(self) -> bool:
-        """Whether it must `learn` what a survey of the whole image found before it decodes."""
-
-    def survey(self, observation: Observation) -> NDArray[np.int64]:
-        """Return statistics of one part of an image, such that those of all parts add up."""
-
-    def learn(self, statistics: NDArray[np.int64]) -> None:
-        """Take the sum of the statistics of all parts of the image."""
 
     def __call__(self, observation: Observation) -> Objects:
         """Return the objects of a region; right wherever `halo` lies inside the region."""

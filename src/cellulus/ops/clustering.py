@@ -41,19 +41,24 @@ def kernel(bandwidth: float) -> NDArray[np.float64]:
     return weights
 
 
-def reach(bandwidth: float) -> float:
-    """Return how far from an embedding the choice of its mode can depend on others [voxel].
+def mode_reach(bandwidth: float) -> float:
+    """Return how far from a mode the choice of it can depend on embeddings [bin].
 
-    An embedding's own distance to its mode, the distance at which another maximum suppresses
-    that mode, and the smoothing of that maximum; one bin for rounding each.
+    The distance at which another maximum suppresses it, and the smoothing of that maximum; a bin
+    for its neighbours, and one at each end for rounding.
     """
-    return 2 * bandwidth + len(kernel(bandwidth)) // 2 + 3
+    return bandwidth + len(kernel(bandwidth)) // 2 + 3
 
 
-def histogram(
-    bins: NDArray[np.int32], votes: NDArray[np.bool_], shape: tuple[int, ...]
-) -> NDArray[np.int32]:
-    """Count the voting embeddings per bin; those outside the lattice do not count.
+def reach(bandwidth: float) -> float:
+    """Return how far from an embedding the choice of its mode can depend on others [bin]."""
+    return bandwidth + mode_reach(bandwidth)
+
+
+def count_votes(
+    bins: NDArray[np.int32], votes: NDArray[np.bool_], counts: NDArray[np.int32]
+) -> None:
+    """Add the voting embeddings to a histogram; those outside the lattice do not count.
 
     Parameters
     ----------
@@ -61,12 +66,10 @@ def histogram(
         ``(D, n)``, lattice coordinates relative to its corner.
     votes
         ``(n,)``, which embeddings count.
-    shape
-        Extent of the lattice, ``(D,)``.
+    counts
+        Embeddings per bin, ``(*L)``.
     """
-    counts = np.zeros(int(np.prod(shape)), np.int32)
-    _count(bins, votes, np.array(shape, np.int64), counts)
-    return counts.reshape(shape)
+    _count(bins, votes, np.array(counts.shape, np.int64), counts.reshape(-1))
 
 
 def find_modes(counts: NDArray[np.int32], bandwidth: float) -> NDArray[np.int64]:
@@ -102,33 +105,37 @@ def find_modes(counts: NDArray[np.int32], bandwidth: float) -> NDArray[np.int64]
     return modes
 
 
-def assign(
-    bins: NDArray[np.int32], modes: NDArray[np.int64], bandwidth: float, shape: tuple[int, ...]
+def territories(
+    modes: NDArray[np.int64], bandwidth: float, shape: tuple[int, ...]
 ) -> NDArray[np.uint32]:
-    """Return for each embedding the number of its nearest mode, from 1; 0 if none is near.
+    """Return for each bin the number of its nearest mode, from 1; 0 if none is near.
 
     Parameters
     ----------
-    bins
-        ``(D, n)``, as for `histogram`.
     modes
-        ``(m, D)``.
+        ``(m, D)`` bins; they may lie outside of the lattice.
     bandwidth
-        Farthest distance between an embedding and its mode [bin].
+        Farthest distance to a mode [bin].
     shape
-        Extent of the lattice.
+        Extent of the lattice, ``(D,)``.
 
     Returns
     -------
-    labels
-        ``(n,)`` uint32; of equally near modes the first.
+    owner
+        ``(*L)`` uint32; of equally near modes the first.
     """
     ball = _ball(bandwidth, len(shape))
     nearest = np.full(int(np.prod(shape)), np.iinfo(np.int32).max, np.int32)
     owner = np.zeros(int(np.prod(shape)), np.uint32)
     extent = np.array(shape, np.int64)
     _stamp(modes, ball, (ball**2).sum(axis=1).astype(np.int32), extent, nearest, owner)
-    return _look_up(bins, extent, owner)  # type: ignore[no-any-return]
+    return owner.reshape(shape)
+
+
+def look_up(bins: NDArray[np.int32], owner: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return what a lattice holds at bins, ``(D, n)``; 0 outside of it, ``(n,)``."""
+    found: NDArray[np.uint32] = _look_up(bins, np.array(owner.shape, np.int64), owner.reshape(-1))
+    return found
 
 
 def _ball(radius: float, ndim: int) -> NDArray[np.int64]:

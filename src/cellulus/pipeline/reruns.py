@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from cellulus.errors import InputError
 from cellulus.ops.overlap import overlap_table
 from cellulus.pipeline.prediction import Prediction
 from cellulus.pipeline.seams import noted_extent
-from cellulus.pipeline.segment import decoder_of, grid_of, observe
+from cellulus.pipeline.segment import decoder_of, grid_of, observe, open_ended, survey_grids
 from cellulus.progress import Silent
 from cellulus.space import Block, ball_volume
 
@@ -130,8 +128,7 @@ def rerun(
     extent = noted_extent(segments)
     if all(e >= n for e, n in zip(extent, facts.shape, strict=True)):
         return Rerun(0, 0, 0, (), "one block: there are no seams")
-    if decoder.is_global:
-        _survey(source, decoder, grid)
+    _survey(source, decoder, experiment)
     ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
     smallest = experiment.segment.min_size * ball
     listener = progress or Silent()
@@ -211,9 +208,14 @@ def _decode(
     return decoder(observe(source, outer)).labels[Block(region, outer).inner]
 
 
-def _survey(source: Prediction, decoder: Decoder, grid: Blocks) -> None:
-    parts = (decoder.survey(observe(source, block.core)) for block in grid)
-    decoder.learn(reduce(add, parts))
+def _survey(source: Prediction, decoder: Decoder, experiment: Experiment) -> None:
+    for grid in survey_grids(source, experiment):
+        decoder.learn(
+            [
+                decoder.survey(observe(source, block.outer), open_ended(block.core, grid.shape))
+                for block in grid
+            ]
+        )
 
 
 def _require_same(

@@ -103,7 +103,8 @@ def begin(name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite
         If the disk is full or refuses.
     """
     folder = target.with_name(f"{target.name}.work")
-    if resume and target.exists() and folder.exists() and not renames.is_begun(target):
+    begun = Journal(folder).is_begun
+    if resume and target.exists() and begun and not renames.is_begun(target):
         renames.reopen(target)
         _forget_what_follows(Journal(folder))
     facts = {**spec.attributes, "version": __version__}
@@ -170,6 +171,8 @@ def publish(results: Sequence[Result], crew: Crew, progress: Progress) -> None:
         missing = result.quarantined()
         if missing:
             result.note(quarantined={stage: sorted(blocks) for stage, blocks in missing.items()})
+        for half in result.pending.temporary.rglob("*.partial"):
+            half.unlink()  # what zarr was writing when an earlier process was killed
         result.pending.publish(notes=result.notes)
         if not missing:
             result.journal.close()

@@ -103,20 +103,18 @@ class Decoding:
         Of the prediction.
     experiment
         The settings.
-    statistics
-        File with the sums of the survey, where the decoder needs one.
+    folder
+        Where the surveys left what they found.
     """
 
     path: Path
     experiment: Experiment
-    statistics: Path
+    folder: Path
 
     def open(self) -> Callable[[Block], tuple[NDArray[np.uint32], NDArray[np.int64]]]:
         """See `cellulus.pipeline.labelling.Source`."""
         prediction = Prediction.open(self.path)
-        decoder = decoder_of(prediction, self.experiment)
-        if decoder.is_global:
-            decoder.learn(np.load(self.statistics)["total"])
+        decoder = self.learned(prediction, len(decoder_of(prediction, self.experiment).surveys))
 
         def decode(block: Block) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
             observation = observe(prediction, block.outer)
@@ -128,24 +126,59 @@ class Decoding:
 
         return decode
 
+    def learned(self, prediction: Prediction, surveys: int) -> Decoder:
+        """Return the decoder, which has learnt from so many surveys."""
+        decoder = decoder_of(prediction, self.experiment)
+        for number in range(surveys):
+            paths = sorted(self.parts(number).glob("*.npz"))
+            decoder.learn([_load(path) for path in paths])
+        return decoder
+
+    def parts(self, number: int) -> Path:
+        """Return the folder of what the blocks had to say to a survey."""
+        return self.folder / f"survey-{number}-parts"
+
 
 @dataclass(frozen=True)
 class SurveyWork:
-    """Gathers the statistics of a whole image that its decoder needs, block by block."""
+    """Asks every block what a decoder must know of the whole image.
 
-    path: Path
-    experiment: Experiment
+    Attributes
+    ----------
+    decoding
+        What is decoded.
+    number
+        Which survey, from 0.
+    grid
+        The blocks, with the halo of the survey.
+    """
+
+    decoding: Decoding
+    number: int
     grid: Blocks
 
     def open(self) -> Callable[[int], dict[str, Any]]:
         """See `cellulus.blocks.crew.Work`."""
-        prediction = Prediction.open(self.path)
-        decoder = decoder_of(prediction, self.experiment)
+        prediction = Prediction.open(self.decoding.path)
+        decoder = self.decoding.learned(prediction, self.number)
+        folder = self.decoding.parts(self.number)
 
         def do(index: int) -> dict[str, Any]:
-            return {"counts": decoder.survey(observe(prediction, self.grid[index].core)).tolist()}
+            block = self.grid[index]
+            core = open_ended(block.core, self.grid.shape)
+            found = decoder.survey(observe(prediction, block.outer), core)
+            write_arrays(folder / f"{index}.npz", **found)
+            return {}
 
         return do
+
+
+def open_ended(core: Region, shape: tuple[int, ...]) -> Region:
+    """Return a block whose slices are open where the image ends."""
+    return tuple(
+        slice(part.start or None, part.stop if part.stop < n else None)
+        for part, n in zip(core, shape, strict=True)
+    )
 
 
 def decoder_of(prediction: Prediction, experiment: Experiment) -> Decoder:
@@ -156,11 +189,23 @@ def decoder_of(prediction: Prediction, experiment: Experiment) -> Decoder:
 
 def grid_of(prediction: Prediction, experiment: Experiment) -> Blocks:
     """Return the blocks that a prediction is decoded in, with the decoder's halo [voxel]."""
-    facts, decoder = prediction.facts, decoder_of(prediction, experiment)
-    if math.isinf(decoder.halo):
-        return Blocks(facts.shape, facts.shape, (0,) * len(facts.shape))
-    halo = tuple(math.ceil(decoder.halo / z) + 1 for z in facts.zoom)
-    return Blocks(facts.shape, block_extent(experiment, facts.shape), halo)
+    halo = decoder_of(prediction, experiment).halo
+    if math.isinf(halo):
+        shape = prediction.facts.shape
+        return Blocks(shape, shape, (0,) * len(shape))
+    return _seeing(halo, prediction, experiment)
+
+
+def survey_grids(prediction: Prediction, experiment: Experiment) -> list[Blocks]:
+    """Return the blocks of each survey, with the halo that it needs [voxel]."""
+    surveys = decoder_of(prediction, experiment).surveys
+    return [_seeing(halo, prediction, experiment) for halo in surveys]
+
+
+def _seeing(halo: float, prediction: Prediction, experiment: Experiment) -> Blocks:
+    facts = prediction.facts
+    around = tuple(math.ceil(halo / z) + 1 if halo else 0 for z in facts.zoom)
+    return Blocks(facts.shape, block_extent(experiment, facts.shape), around)
 
 
 def observe(prediction: Prediction, region: Region) -> Observation:
@@ -184,19 +229,16 @@ class _Work:
     smallest: float
 
     @property
-    def survey(self) -> Job:
-        work = SurveyWork(self.decoding.path, self.decoding.experiment, self.grid)
-        return Job(work, self.result.journal.stage("survey"), len(self.grid))
+    def surveys(self) -> list[Job]:
+        """What must be found out of the whole image, in order."""
+        grids = survey_grids(self.prediction, self.decoding.experiment)
+        works = [SurveyWork(self.decoding, number, grid) for number, grid in enumerate(grids)]
+        stages = [self.result.journal.stage(f"survey-{work.number}") for work in works]
+        return [Job(w, s, len(w.grid)) for w, s in zip(works, stages, strict=True)]
 
     def keep(self, extents: Extents) -> NDArray[np.bool_]:
         """Return which objects are large enough."""
         return np.asarray(extents.sizes >= self.smallest)
-
-    def learn(self) -> None:
-        """Add up the survey."""
-        stage = self.result.journal.stage("survey")
-        total = np.sum([stage.record(index)["counts"] for index in sorted(stage.done())], axis=0)
-        write_arrays(self.decoding.statistics, total=total)
 
 
 def _begin(path: Path, experiment: Experiment, run: Run, *, resume: bool, overwrite: bool) -> _Work:
@@ -225,7 +267,7 @@ def _begin(path: Path, experiment: Experiment, run: Run, *, resume: bool, overwr
     )
     target = run.segments / f"{prediction.name}.zarr"
     result = begin(prediction.name, target, spec, resume=resume, overwrite=overwrite)
-    decoding = Decoding(path, experiment, result.journal.folder / "statistics.npz")
+    decoding = Decoding(path, experiment, result.journal.folder)
     ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
     return _Work(result, prediction, grid, decoding, experiment.segment.min_size * ball)
 
@@ -239,10 +281,8 @@ def _finish(works: Sequence[_Work], crew: Crew, progress: Progress) -> None:
     if not works:
         return
     what = names_of([work.result for work in works])
-    surveyed = [w for w in works if decoder_of(w.prediction, w.decoding.experiment).is_global]
-    finish([work.survey for work in surveyed], crew, progress, f"survey {what}")
-    for work in surveyed:
-        work.learn()
+    for surveys in zip(*(work.surveys for work in works), strict=True):
+        finish(surveys, crew, progress, f"survey {what}")
     labellings = [Labelling.of(work.result, work.grid) for work in works]
     pairs = list(zip(works, labellings, strict=True))
     jobs = [labelling.label(work.decoding, work.result) for work, labelling in pairs]
@@ -252,6 +292,11 @@ def _finish(works: Sequence[_Work], crew: Crew, progress: Progress) -> None:
     jobs = [labelling.number(work.result) for work, labelling in pairs]
     finish(jobs, crew, progress, f"number {what}")
     publish([work.result for work in works], crew, progress)
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path) as found:
+        return dict(found)
 
 
 def _of_images(experiment: Experiment, run: Run) -> list[Path]:

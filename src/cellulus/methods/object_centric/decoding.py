@@ -1,9 +1,10 @@
 """From embeddings to objects: which voxels vote, where their modes are, which object each is in.
 
 Published: voxels whose uncertainty is below Otsu's threshold are foreground, and mean-shift
-groups their embeddings. Default: the certain voxels are grouped by the modes of their density,
-and what of each group is object is decided object by object (`foreground`), because certainty
-as a threshold lets background specks through and cuts no outlines.
+groups their embeddings. Default: a survey finds the modes of the density of all certain voxels,
+every voxel goes to the mode that its embedding is nearest to, and what of each group is object is
+decided object by object (`foreground`), because certainty as a threshold lets background specks
+through and cuts no outlines.
 
 Source: Wolf et al. 2023, arXiv 2310.08501, section 3.2; the local decoder is ours. Knows nothing
 of blocks: `halo` says what a result depends on.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,9 +24,12 @@ from cellulus.ops import clustering
 from cellulus.ops.thresholds import otsu_of_histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from cellulus.methods.object_centric.settings import ObjectCentric
+    from cellulus.space import Region
 
 FARTHEST = 1.0
 """Embeddings farther from their voxel than this are no embeddings [object diameter]."""
@@ -34,6 +38,8 @@ CERTAIN = 0.25
 SAMPLED = 10_000
 """Embeddings that mean-shift is fitted to at least; a tenth of them if there are more."""
 HISTOGRAM_BINS = 4096
+AT_ONCE = 2_000_000
+"""Embeddings that are computed at a time; bounds the memory."""
 
 
 class EmbeddingDecoder:
@@ -54,70 +60,101 @@ class EmbeddingDecoder:
         self.farthest = FARTHEST * object_voxels
         self.bandwidth = settings.bandwidth * object_voxels
         self.rule = Rule.of(settings, ndim, object_voxels)
-        self.certain = CERTAIN * object_voxels
-        self._counts = np.zeros(HISTOGRAM_BINS, np.int64)
+        self.is_otsu = settings.foreground == "uncertainty"
+        self.certain: float | None = None if self.is_otsu else CERTAIN * object_voxels
+        self.modes: NDArray[np.int64] | None = None
+
+    @property
+    def surveys(self) -> tuple[float, ...]:
+        """The published threshold is one of the whole image; then, the modes [canonical voxel]."""
+        to_mode = self.farthest + clustering.mode_reach(self.bandwidth)
+        modes = () if self.settings.clustering == "meanshift" else (to_mode,)
+        return (0.0, *modes) if self.is_otsu else modes
 
     @property
     def halo(self) -> float:
-        """How far around a voxel the result can depend on [canonical voxel]; inf for mean-shift."""
+        """How far a voxel looks when modes are known [canonical voxel]; inf for mean-shift."""
         if self.settings.clustering == "meanshift":
             return math.inf
-        modes = 2 * self.farthest + clustering.reach(self.bandwidth)
-        return modes + self.rule.reach
+        return 0.0 if self.is_otsu else self.rule.reach
 
-    @property
-    def is_global(self) -> bool:
-        """Whether Otsu's threshold is asked for, which is one of the whole image."""
-        return self.settings.foreground == "uncertainty"
+    def survey(self, observation: Observation, core: Region) -> dict[str, NDArray[Any]]:
+        """Return the histogram of a block's uncertainties, or the modes that lie in it."""
+        observation = _known(observation)
+        if self.certain is None:
+            share = observation.prediction[-1] / self.farthest
+            bins = np.clip(share[np.isfinite(share)] * HISTOGRAM_BINS, 0, HISTOGRAM_BINS - 1)
+            return {"counts": np.bincount(bins.astype(np.int64), minlength=HISTOGRAM_BINS)}
+        corner, shape = self._lattice(observation)
+        counts = np.zeros(shape, np.int32)
+        votes = (observation.prediction[-1] < self.certain) & self._near(observation)
+        for plane, bins in _bins(observation, corner):
+            clustering.count_votes(bins, votes[plane].ravel(), counts)
+        modes = clustering.find_modes(counts, self.bandwidth) + corner
+        return {"modes": modes[_inside(modes, core, observation.spacing)]}
 
-    def survey(self, observation: Observation) -> NDArray[np.int64]:
-        """Return the histogram of the uncertainties of a part, for Otsu's threshold."""
-        share = observation.prediction[-1] / self.farthest
-        share = share[np.isfinite(share)]
-        bins = np.clip(share * HISTOGRAM_BINS, 0, HISTOGRAM_BINS - 1).astype(np.int64)
-        return np.bincount(bins, minlength=HISTOGRAM_BINS)
-
-    def learn(self, statistics: NDArray[np.int64]) -> None:
-        """Take the histogram of the whole image."""
-        self._counts = statistics
+    def learn(self, parts: Sequence[dict[str, NDArray[Any]]]) -> None:
+        """Take the histogram of the whole image, or all its modes."""
+        if self.certain is None:
+            counts = np.sum([part["counts"] for part in parts], axis=0)
+            middles = (np.arange(HISTOGRAM_BINS) + 0.5) * self.farthest / HISTOGRAM_BINS
+            self.certain = float(otsu_of_histogram(counts, middles))
+        else:
+            self.modes = np.unique(np.concatenate([part["modes"] for part in parts]), axis=0)
 
     def __call__(self, observation: Observation) -> Objects:
         """Return the objects of a region; see `cellulus.methods.base.Decoder`."""
         observation = _known(observation)
-        limit = self._otsu() if self.is_global else self.certain
-        certain = observation.prediction[-1] < limit
-        clusters, anchors = self.cluster(observation, certain)
-        if self.settings.foreground == "uncertainty":
-            labels = np.where(certain, clusters, np.uint32(0))
-        else:
-            labels, summits = objects_of(clusters, observation, self.rule)
-            anchors = summits + np.asarray(observation.origin, np.int64)
-        return Objects(labels, anchors)
+        learned = self._learned(observation)
+        certain = observation.prediction[-1] < (learned.certain or 0.0)
+        clusters, anchors = learned._cluster(observation, certain)
+        if self.is_otsu:
+            return Objects(np.where(certain, clusters, np.uint32(0)), anchors)
+        labels, summits = objects_of(clusters, observation, self.rule)
+        return Objects(labels, summits + np.asarray(observation.origin, np.int64))
 
-    def _otsu(self) -> float:
-        middles = (np.arange(HISTOGRAM_BINS) + 0.5) * self.farthest / HISTOGRAM_BINS
-        return float(otsu_of_histogram(self._counts, middles))
+    def _learned(self, observation: Observation) -> EmbeddingDecoder:
+        """Return a decoder that knows the whole image, which is this region unless it was told."""
+        done = (self.is_otsu and self.certain is not None) + (self.modes is not None)
+        if done == len(self.surveys):
+            return self
+        made = EmbeddingDecoder(self.settings, self.ndim, self.object_voxels)
+        for _ in made.surveys:
+            made.learn([made.survey(observation, (slice(None),) * self.ndim)])
+        return made
 
-    def cluster(
+    def _cluster(
         self, observation: Observation, certain: NDArray[np.bool_]
     ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Return the cluster of every voxel from 1, ``(*S)``, and the clusters' anchors."""
-        embeddings = embed(observation)
-        offsets = observation.prediction[:-1]
-        near = (offsets**2).sum(axis=0) <= self.farthest**2
-        if self.settings.clustering == "meanshift":
-            return mean_shift(embeddings, certain & near, self.bandwidth)
+        near = self._near(observation)
+        if self.modes is None:
+            return mean_shift(embed(observation), certain & near, self.bandwidth)
+        corner, shape = self._lattice(observation)
+        margin = math.ceil(self.bandwidth)
+        is_close = (self.modes >= corner - margin) & (self.modes < corner + shape + margin)
+        modes = self.modes[is_close.all(axis=1)]
+        owner = clustering.territories(modes - corner, self.bandwidth, shape)
+        labels = np.zeros(near.shape, np.uint32)
+        for plane, bins in _bins(observation, corner):
+            labels[plane] = clustering.look_up(bins, owner).reshape(labels[plane].shape)
+        labels[~near] = 0
+        return labels, modes
+
+    def _near(self, observation: Observation) -> NDArray[np.bool_]:
+        """Mark the voxels whose embeddings are not too far to be any."""
+        far = np.square(observation.prediction[0])
+        for offset in observation.prediction[1:-1]:
+            far += np.square(offset)
+        return np.asarray(far <= np.float32(self.farthest**2))
+
+    def _lattice(self, observation: Observation) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+        """Return the first bin, and the extent, of a lattice around all embeddings of a region."""
         reach = math.ceil(self.farthest)
-        corner = np.floor(np.multiply(observation.origin, observation.spacing)).astype(np.int64)
-        corner -= reach
-        extent = np.multiply(certain.shape, observation.spacing)
-        lattice = tuple(int(n) for n in np.ceil(extent) + 2 * reach + 2)
-        column = corner.astype(np.float32).reshape(-1, *[1] * self.ndim)
-        bins = np.floor(embeddings - column).astype(np.int32).reshape(self.ndim, -1)
-        counts = clustering.histogram(bins, (certain & near).ravel(), lattice)
-        modes = clustering.find_modes(counts, self.bandwidth)
-        labels = clustering.assign(bins, modes, self.bandwidth, lattice).reshape(certain.shape)
-        return np.where(near, labels, np.uint32(0)), modes + corner
+        spacing, shape = observation.spacing, observation.image.shape[1:]
+        corner = np.floor(np.multiply(observation.origin, spacing)).astype(np.int64) - reach
+        extent = np.ceil(np.multiply(shape, spacing)) + 2 * reach + 2
+        return corner, tuple(int(n) for n in extent)
 
 
 def _known(observation: Observation) -> Observation:
@@ -132,14 +169,48 @@ def _known(observation: Observation) -> Observation:
 
 def embed(observation: Observation) -> NDArray[np.float64]:
     """Return the embedding of every voxel, global, ``(D, *S)`` [canonical voxel]."""
+    # float64, so that a voxel falls into the same bin whatever region it was read in.
+    grid = np.stack(np.meshgrid(*_positions(observation), indexing="ij"))
+    return grid + observation.prediction[:-1]
+
+
+def _positions(observation: Observation) -> list[NDArray[np.float64]]:
+    """Return the canonical coordinates of voxels along each axis."""
     shape = observation.image.shape[1:]
-    axes = [
+    return [
         (start + np.arange(n) + 0.5) * step
         for start, n, step in zip(observation.origin, shape, observation.spacing, strict=True)
     ]
-    # float64, so that a voxel falls into the same bin whatever region it was read in.
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"))
-    return grid + observation.prediction[:-1]
+
+
+def _bins(
+    observation: Observation, corner: NDArray[np.int64]
+) -> Iterator[tuple[slice, NDArray[np.int32]]]:
+    """Yield the bins of embeddings, ``(D, n)``, relative to a corner, a few planes at a time."""
+    shape = observation.image.shape[1:]
+    count = max(1, AT_ONCE // max(1, math.prod(shape[1:])))
+    for first in range(0, shape[0], count):
+        plane = slice(first, min(first + count, shape[0]))
+        part = replace(
+            observation,
+            prediction=observation.prediction[:, plane],
+            image=observation.image[:, plane],
+            origin=(observation.origin[0] + first, *observation.origin[1:]),
+        )
+        embeddings = np.floor(embed(part)).reshape(len(shape), -1)
+        yield plane, (embeddings - corner[:, None]).astype(np.int32)
+
+
+def _inside(
+    modes: NDArray[np.int64], core: Region, spacing: tuple[float, ...]
+) -> NDArray[np.bool_]:
+    """Mark the modes that lie in a block: each in one, because blocks share their bounds."""
+    low = [-math.inf if part.start is None else part.start * s
+           for part, s in zip(core, spacing, strict=True)]  # fmt: skip
+    high = [math.inf if part.stop is None else part.stop * s
+            for part, s in zip(core, spacing, strict=True)]  # fmt: skip
+    middles = modes + 0.5
+    return np.asarray(((middles >= low) & (middles < high)).all(axis=1))
 
 
 def mean_shift(
