@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import zarr
 
+from cellulus.blocks.crew import Alone
 from cellulus.data import writer
 from cellulus.data.readers import open_volumes
 from cellulus.errors import ExistsError, InputError, MissingError, ModelError, StorageError
 from cellulus.experiment.sections import ApplyImage, Data, Experiment, Segment
 from cellulus.methods import ObjectCentric
+from cellulus.pipeline import segment as segmenting
 from cellulus.pipeline.prediction import Facts, Prediction
 from cellulus.pipeline.segment import segment
 from cellulus.runs import Run
@@ -318,3 +320,61 @@ def test_mean_shift_sees_the_image_whole(place, monkeypatch):
     (path,) = segment(experiment, place.run, progress=ticks)
     assert ticks.seen == [("segment img", 1), 1, "end", ("number img", 1), 1, "end"]
     assert open_volumes(path)[0].read().max() > 2
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Make every block fail that sees a voxel of the image; `mend` ends it."""
+    whole = segmenting.observe
+
+    def breaks(prediction, region):
+        if all(part.start <= 40 < part.stop for part in region):
+            raise StorageError("chunk 3", expected="readable data", found="rubbish")
+        return whole(prediction, region)
+
+    monkeypatch.setattr(segmenting, "observe", breaks)
+    return lambda: monkeypatch.setattr(segmenting, "observe", whole)
+
+
+def test_blocks_that_fail_are_left_out_and_tried_again(place, broken, caplog):
+    place.add("img", (200, 210), sizes=(0.6, 1.0))
+    experiment = place.experiment(block=32)
+    crew = Alone()
+    (path,) = segment(experiment, place.run, crew=crew)
+    assert crew.left_out
+    assert all("img" in line and "rubbish" in line for line in crew.left_out)
+    assert "rubbish" in caplog.text
+    notes = zarr.open_group(path, mode="r").attrs["cellulus"]["outcome"]
+    assert notes["quarantined"].keys() <= {"survey-0", "label"}
+    (labels,) = open_volumes(path)[0].read()
+    assert labels[64:, 64:].any()
+    assert not labels[40, 40]
+
+    with pytest.raises(InputError, match="min_size"):
+        segment(place.experiment(block=32, min_size=0.7), place.run, resume=True)
+    assert np.array_equal(open_volumes(path)[0].read()[0], labels), "refused before it is touched"
+
+    broken()
+    again = Alone()
+    assert segment(experiment, place.run, crew=again, resume=True) == [path]
+    assert not again.left_out
+    assert np.array_equal(open_volumes(path)[0].read()[0], place.labels()[0])
+    assert "quarantined" not in zarr.open_group(path, mode="r").attrs["cellulus"]["outcome"]
+    assert [p.name for p in place.run.segments.iterdir()] == ["img.zarr"]
+
+
+def test_an_image_of_which_no_block_can_be_done_is_an_error(place, broken):
+    place.add("img", (60, 60))
+    with pytest.raises(StorageError, match="rubbish"):
+        segment(place.experiment(), place.run)
+    assert not (place.run.segments / "img.zarr").exists()
+
+
+def test_replacing_goes_on_where_it_was_cut(place):
+    place.add("img", (60, 60))
+    (path,) = segment(place.experiment(), place.run)
+    with pytest.raises(KeyboardInterrupt):
+        segment(place.experiment(block=16), place.run, overwrite=True, progress=Cut())
+    segment(place.experiment(block=16), place.run, resume=True)
+    assert zarr.open_group(path, mode="r").attrs["cellulus"]["cut"] == [16, 16]
+    assert [p.name for p in place.run.segments.iterdir()] == ["img.zarr"]

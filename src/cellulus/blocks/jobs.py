@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellulus.blocks.journal import Stage
     from cellulus.progress import Progress
 
-HOPELESS = 3
+HOPELESS = 8
 """A job whose first blocks fail, this many of them (or all), is given up."""
 
 

@@ -9,15 +9,16 @@ centres, in the unit of `spacing`, the extent of a voxel per axis. Knows nothing
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.measure import label as label_pieces
 
 from cellulus.errors import InputError
+from cellulus.ops.pieces import find_pieces
 from cellulus.ops.thresholds import otsu_by_group
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ Labels = NDArray[np.uint32]
 
 # Rounding must not decide whether a voxel at exactly the distance belongs.
 _TOLERANCE = 1e-9
+_ABREAST = 64
+"""Lines searched at a time: neighbours in memory, few enough for the cache."""
 
 
 def relabel(labels: NDArray[Any]) -> Labels:
@@ -50,19 +53,15 @@ def grow(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> Lab
     """
     _check_spacing(labels, spacing)
     known, dense = _numbered(labels)
-    ids = known[dense]
+    ids = np.ascontiguousarray(known[dense])
     squared = np.where(ids > 0, 0.0, np.inf)
     limit = distance**2 * (1 + _TOLERANCE)
     for axis, step in enumerate(spacing):
         reach = min(int(distance / step + _TOLERANCE), labels.shape[axis] - 1)
         if reach > 0:
-            ids = np.ascontiguousarray(np.moveaxis(ids, axis, -1))
-            squared = np.ascontiguousarray(np.moveaxis(squared, axis, -1))
-            lines = (-1, labels.shape[axis])
-            near, least = _spread(ids.reshape(lines), squared.reshape(lines), reach, step, limit)
-            ids = np.moveaxis(near.reshape(ids.shape), -1, axis)
-            squared = np.moveaxis(least.reshape(squared.shape), -1, axis)
-    return np.ascontiguousarray(ids)
+            lines = (-1, labels.shape[axis], math.prod(labels.shape[axis + 1 :]))
+            _spread(ids.reshape(lines), squared.reshape(lines), reach, step, limit)
+    return ids
 
 
 def shrink(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> Labels:
@@ -70,7 +69,7 @@ def shrink(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> L
     _check_spacing(labels, spacing)
     ids, dense = _numbered(labels)
     result = ids[dense]
-    pieces = _pieces(dense)
+    pieces = find_pieces(dense, across_corners=True)[0]
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         wider = _widened(box, labels.shape)
         piece = pieces[wider] == number
@@ -91,14 +90,8 @@ def shrink_foreground(labels: NDArray[Any], distance: float, spacing: Sequence[f
 def keep_largest(labels: NDArray[Any]) -> Labels:
     """Keep the largest piece of each object; of equal ones, the first in C order."""
     ids, dense = _numbered(labels)
-    pieces = _pieces(dense)
-    sizes = np.bincount(pieces.ravel())
-    # Of equal indices the last assignment stays: backwards, that of the first voxel.
-    start, backwards = np.zeros(sizes.size, np.intp), pieces.ravel()[::-1]
-    start[backwards] = np.arange(pieces.size)[::-1]
-    owner = dense.ravel()[start]
-    owner[0] = 0
-    order = np.lexsort((start, -sizes, owner))
+    pieces, owner, sizes = find_pieces(dense, across_corners=True)
+    order = np.lexsort((np.arange(sizes.size), -sizes, owner))
     first = order[np.unique(owner[order], return_index=True)[1]]
     kept = np.zeros(sizes.size, np.uint32)
     kept[first] = ids[owner[first]]
@@ -115,13 +108,13 @@ def fill_holes(labels: NDArray[Any]) -> Labels:
     flat = _without_thin_axes(dense)
     inside = _enclosed(flat == 0)
     if inside.any():
-        pieces = _pieces(flat)
+        flat = flat.copy()
+        pieces, owner, _ = find_pieces(flat, across_corners=True)
         boxes = list(enumerate(ndimage.find_objects(pieces), start=1))
         for number, box in sorted(boxes, key=lambda item: _extent(item[1])):
             if inside[box].any():
-                piece = pieces[box] == number
-                holes = ndimage.binary_fill_holes(piece) & inside[box]
-                flat[box][holes] = flat[box][piece][0]
+                holes = ndimage.binary_fill_holes(pieces[box] == number) & inside[box]
+                flat[box][holes] = owner[number]
                 inside[box][holes] = False
     return ids[flat.reshape(labels.shape)]
 
@@ -174,35 +167,38 @@ def brighter_part(labels: NDArray[Any], image: NDArray[Any]) -> Labels:
 def _numbered(labels: NDArray[Any]) -> tuple[Labels, Labels]:
     """Return the ids, ascending from 0 for background, and for each voxel its place among them.
 
-    Sorts the ids of runs, not of voxels: linear in the voxels for anything like an image.
+    The places may be the labels themselves, and must not be written to.
     """
     if labels.dtype.kind not in "iub":
         raise InputError(
             "labels", expected="integer ids, 0 for background", found=f"an array of {labels.dtype}"
         )
-    flat = labels.ravel()
-    starts = np.flatnonzero(
-        np.concatenate([np.ones(min(1, flat.size), bool), flat[1:] != flat[:-1]])
-    )
-    ids, place = np.unique(flat[starts], return_inverse=True)
-    if ids.size and (ids[0] < 0 or ids[-1] >= 2**32):
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if low < 0 or high >= 2**32:
         raise InputError(
             "labels",
             expected=f"ids from 0 to {2**32 - 1}",
-            found=f"ids from {ids[0]} to {ids[-1]}",
+            found=f"ids from {low} to {high}",
         )
-    if ids.size == 0 or ids[0] != 0:
-        ids, place = np.concatenate([[0], ids]), place + 1
+    labels = labels.astype(np.uint32, copy=False)
+    if high > labels.size:
+        return _sorted(labels)
+    exists = np.bincount(labels.ravel(), minlength=high + 1) > 0
+    exists[0] = True
+    ids = np.flatnonzero(exists).astype(np.uint32)
+    if ids.size == exists.size:
+        return ids, labels
+    return ids, (np.cumsum(exists, dtype=np.uint32) - np.uint32(1))[labels]
+
+
+def _sorted(labels: Labels) -> tuple[Labels, Labels]:
+    """Number ids too large for a table: sort those of runs, far fewer than voxels."""
+    flat = labels.ravel()
+    starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))
+    ids, place = np.unique(np.append(0, flat[starts]), return_inverse=True)
     lengths = np.diff(starts, append=flat.size)
-    dense = np.repeat(place.astype(np.uint32), lengths).reshape(labels.shape)
+    dense = np.repeat(place[1:].astype(np.uint32), lengths).reshape(labels.shape)
     return ids.astype(np.uint32), dense
-
-
-def _pieces(dense: Labels) -> NDArray[np.intp]:
-    """Return the connected pieces of all objects, numbered from 1."""
-    pieces: NDArray[np.intp]
-    pieces = label_pieces(dense, connectivity=dense.ndim)  # type: ignore[no-untyped-call]
-    return pieces
 
 
 def _deep(mask: NDArray[np.bool_], distance: float, spacing: Sequence[float]) -> NDArray[np.bool_]:
@@ -215,8 +211,8 @@ def _deep(mask: NDArray[np.bool_], distance: float, spacing: Sequence[float]) ->
 
 def _enclosed(background: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the background from which no path of faces leads out of the image."""
-    regions = ndimage.label(background)[0]
-    closed = np.ones(int(regions.max(initial=0)) + 1, bool)
+    regions, _, sizes = find_pieces(background, across_corners=False)
+    closed = np.ones(sizes.size, bool)
     closed[0] = False
     closed[_at_border(regions)] = False
     inside: NDArray[np.bool_] = closed[regions]
@@ -254,21 +250,32 @@ def _check_spacing(labels: NDArray[Any], spacing: Sequence[float]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _spread(
-    ids: Labels, squared: NDArray[np.float64], reach: int, step: float, limit: float
-) -> tuple[Labels, NDArray[np.float64]]:
-    """Spread the least (squared distance, id) along lines: one axis of a separable search."""
-    nearest, least = ids.copy(), squared.copy()
-    for line in range(ids.shape[0]):
-        for source in range(ids.shape[1]):
-            if squared[line, source] > limit:
-                continue
-            first, last = max(source - reach, 0), min(source + reach, ids.shape[1] - 1)
-            for target in range(first, last + 1):
-                far = squared[line, source] + (step * (target - source)) ** 2
-                closer = far < least[line, target] or (
-                    far == least[line, target] and ids[line, source] < nearest[line, target]
-                )
-                if far <= limit and closer:
-                    nearest[line, target], least[line, target] = ids[line, source], far
+def _spread(ids: Any, squared: Any, reach: int, step: float, limit: float) -> None:
+    """Spread the least (squared distance, id) along the middle axis: one of a separable search."""
+    before, length, after = ids.shape
+    for outer in range(before):
+        for start in range(0, after, _ABREAST):
+            lines = slice(start, start + _ABREAST)
+            near, least = ids[outer, :, lines].copy(), squared[outer, :, lines].copy()
+            for target in range(length):
+                for line in range(near.shape[1]):
+                    if least[target, line] > 0:
+                        found = _nearest(near[:, line], least[:, line], target, reach, step, limit)
+                        ids[outer, target, start + line] = found[0]
+                        squared[outer, target, start + line] = found[1]
+
+
+@njit(cache=True, nogil=True)
+def _nearest(ids: Any, squared: Any, target: int, reach: int, step: float, limit: float) -> Any:
+    nearest, least = ids[target], squared[target]
+    for away in range(1, reach + 1):
+        further = (step * away) ** 2
+        if further > least or further > limit:
+            break
+        for source in (target - away, target + away):
+            if 0 <= source < ids.size:
+                far = squared[source] + further
+                if far < least or (far == least and ids[source] < nearest):
+                    if far <= limit:
+                        nearest, least = ids[source], far
     return nearest, least

@@ -70,12 +70,7 @@ class Result:
 
     def quarantined(self) -> dict[str, dict[int, str]]:
         """Return the blocks that had to be left out, by stage, and why."""
-        stages = [
-            path
-            for path in self.journal.folder.iterdir()
-            if path.name.split("-")[0] in ORDER and not path.name.endswith("-parts")
-        ]
-        found = {path.name: self.journal.stage(path.name).failed() for path in sorted(stages)}
+        found = {name: self.journal.stage(name).failed() for name in _stages(self.journal)}
         return {stage: blocks for stage, blocks in found.items() if blocks}
 
 
@@ -102,22 +97,21 @@ def begin(name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite
     StorageError
         If the disk is full or refuses.
     """
-    folder = target.with_name(f"{target.name}.work")
-    begun = Journal(folder).is_begun
-    if resume and target.exists() and begun and not renames.is_begun(target):
-        renames.reopen(target)
-        _forget_what_follows(Journal(folder))
+    journal = Journal(target.with_name(f"{target.name}.work"))
     facts = {**spec.attributes, "version": __version__}
-    resume_blocks = resume and renames.is_begun(target)
-    if resume_blocks:
-        Journal.open(folder, facts, resume=True)  # names what changed, before anything else does
+    goes_on = resume and journal.is_begun and (renames.is_begun(target) or target.exists())
+    if goes_on:
+        Journal.open(journal.folder, facts, resume=True)  # names what changed
+        if not renames.is_begun(target):  # it was finished without some blocks
+            renames.reopen(target)
+            _forget_what_follows(journal)
     else:
         # A journal without the array that it tells of would tell of blocks that are not there.
-        shutil.rmtree(folder, ignore_errors=True)
-    pending = writer.create(target, spec, resume=resume, overwrite=overwrite)
-    if pending.complete:
-        return Result(name, pending, Journal(folder))
-    return Result(name, pending, Journal.open(folder, facts, resume=resume_blocks))
+        shutil.rmtree(journal.folder, ignore_errors=True)
+    pending = writer.create(target, spec, resume=resume, overwrite=overwrite or goes_on)
+    if not pending.complete:
+        Journal.open(journal.folder, facts, resume=goes_on)
+    return Result(name, pending, journal)
 
 
 def groups(works: Iterable[T], crew: Crew, count: Callable[[T], int]) -> Iterator[list[T]]:
@@ -197,15 +191,19 @@ def _make_levels(result: Result, crew: Crew, progress: Progress) -> None:
 
 def _forget_what_follows(journal: Journal) -> None:
     """Let whatever was made without the blocks that were left out be made anew."""
-    stages = [path.name for path in journal.folder.iterdir() if path.is_dir()]
     is_after = False
-    for name in sorted((n for n in stages if n.split("-")[0] in ORDER), key=_order):
+    for name in _stages(journal):
         stage = journal.stage(name)
         if is_after:
             stage.forget()
         is_after = is_after or bool(stage.failed())
 
 
-def _order(stage: str) -> tuple[int, int]:
-    name, _, number = stage.partition("-")
-    return ORDER.index(name), int(number or 0)
+def _stages(journal: Journal) -> list[str]:
+    """Return the stages that were begun, in order; other folders hold what these made."""
+    found = []
+    for path in journal.folder.iterdir():
+        kind, _, number = path.name.partition("-")
+        if kind in ORDER and (not number or number.isdigit()):
+            found.append((ORDER.index(kind), int(number or 0), path.name))
+    return [name for _, _, name in sorted(found)]
