@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _CORNER = 0.36  # share of a panel's edge that the corner needs to hold a legend
 _TIMES = " \N{MULTIPLICATION SIGN} "
-_SCORES = {"f1": "F1", "precision": "Precision", "recall": "Recall", "seg": "SEG"}
+_SCORES = {"f1": "F1", "precision": "Precision", "recall": "Recall", "ap": "AP", "seg": "SEG"}
 
 
 def case_section(case: Case) -> Markup:
