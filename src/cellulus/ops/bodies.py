@@ -11,21 +11,18 @@ Ties go to the first in lexicographic order of coordinates. Knows nothing of int
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 from scipy import ndimage
 
+from cellulus.ops.nearest import distance_to
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-
-ABREAST = 64
-"""Lines searched at a time: neighbours in memory, few enough for the cache."""
 
 
 def regroup(
@@ -72,55 +69,45 @@ def _volume(array: NDArray[Any]) -> NDArray[Any]:
 
 def _depth(inside: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float32]:
     """Return the distance to the background; what the region's edge cuts goes on behind it."""
-    if inside.all():  # SciPy would measure to a background outside of the array
+    if inside.all():  # there is no background to measure to, and none is invented
         return np.ones(inside.shape, np.float32)
-    squared = np.zeros(inside.shape)
-    squared[inside] = np.inf
-    for axis, step in enumerate(spacing):
-        lines = (-1, inside.shape[axis], math.prod(inside.shape[axis + 1 :]))
-        _approach(squared.reshape(lines), step)
-    return np.sqrt(squared, out=squared).astype(np.float32)
+    return distance_to(~inside, spacing).astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
-def _approach(squared: Any, step: float) -> None:
-    """Lower squared distances to what lies along the middle axis: one of a separable search."""
-    before, length, after = squared.shape
-    for outer in range(before):
-        for start in range(0, after, ABREAST):
-            least = squared[outer, :, start : start + ABREAST].copy()
-            for target in range(length):
-                for line in range(least.shape[1]):
-                    if least[target, line] > 0:
-                        near = _nearest(least[:, line], target, step)
-                        squared[outer, target, start + line] = near
-
-
-@numba.njit(cache=True, nogil=True)
-def _nearest(squared: Any, target: int, step: float) -> Any:
-    least = squared[target]
-    for away in range(1, max(target, squared.size - 1 - target) + 1):
-        further = (step * away) ** 2
-        if further >= least:
-            break
-        if target >= away:
-            least = min(least, squared[target - away] + further)
-        if target + away < squared.size:
-            least = min(least, squared[target + away] + further)
-    return least
-
-
-@numba.njit(cache=True, nogil=True)
-def _climb(labels: Any, hill: Any) -> Any:
+def _climb(
+    labels: NDArray[np.uint32], hill: NDArray[np.float32]
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """Return the piece of each voxel from 1, and the flat indices of their summits, ascending."""
-    depth, height, width = labels.shape
-    target = np.full(labels.size, -1, np.int64)
-    for z in range(depth):
-        for y in range(height):
-            for x in range(width):
-                if labels[z, y, x] > 0:
-                    target[(z * height + y) * width + x] = _steepest(labels, hill, z, y, x)
-    return _gather(target, labels.shape)
+    # Half the memory where indices are small enough.
+    index = np.int32 if labels.size < 2**31 else np.int64
+    target = np.empty(labels.shape, index)
+    _ascend(labels, hill, target)
+    piece = np.zeros(labels.size, np.uint32)
+    summits = np.flatnonzero(target.ravel() == np.arange(labels.size, dtype=index))
+    piece[summits] = np.arange(1, len(summits) + 1)
+    _follow(target.ravel(), piece)
+    return piece.reshape(labels.shape), summits
+
+
+@numba.njit(cache=True, nogil=True)
+def _ascend(labels: Any, hill: Any, target: Any) -> None:
+    for z, y, x in np.ndindex(labels.shape):
+        target[z, y, x] = _steepest(labels, hill, z, y, x) if labels[z, y, x] > 0 else -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _follow(target: Any, piece: Any) -> None:
+    """Give every voxel the piece of the summit that it climbs to; each step is taken once."""
+    for start in range(target.size):
+        if target[start] < 0:
+            continue
+        top = start
+        while piece[top] == 0:
+            top = target[top]
+        voxel = start
+        while piece[voxel] == 0:
+            piece[voxel] = piece[top]
+            voxel = target[voxel]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -134,30 +121,6 @@ def _steepest(labels: Any, hill: Any, z: int, y: int, x: int) -> Any:
                 if hill[k, j, i] > top and labels[k, j, i] == own:
                     best, top = (k * height + j) * width + i, hill[k, j, i]
     return best
-
-
-@numba.njit(cache=True, nogil=True)
-def _gather(target: Any, shape: Any) -> Any:
-    """Number the summits, and let every voxel know its own; each step is taken once."""
-    piece = np.zeros(target.size, np.uint32)
-    count = 0
-    for i in range(target.size):
-        if target[i] == i:
-            count += 1
-            piece[i] = count
-    roots, number = np.empty(count, np.int64), 0
-    for i in range(target.size):
-        if target[i] == i:
-            roots[number] = i
-            number += 1
-        top = i
-        while target[top] >= 0 and piece[top] == 0:
-            top = target[top]
-        found, voxel = piece[top], i
-        while target[voxel] >= 0 and piece[voxel] == 0:
-            piece[voxel] = found
-            voxel = target[voxel]
-    return piece.reshape(shape), roots
 
 
 @numba.njit(cache=True, nogil=True)
@@ -189,7 +152,7 @@ def _parents(piece: Any, depth: Any, count: int, openness: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _is_contact(piece: Any, here: Any, there: Any) -> bool:
+def _is_contact(piece: Any, here: Any, there: Any) -> Any:
     if there[0] == piece.shape[0] or there[1] == piece.shape[1] or there[2] == piece.shape[2]:
         return False
     return piece[here] > 0 and piece[there] > 0 and piece[here] != piece[there]

@@ -38,7 +38,7 @@ def quantile_by_group(
     return result
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _quantiles(values: Any, groups: Any, starts: Any, share: float, result: Any) -> None:
     ordered = np.empty(starts[-1], values.dtype)
     places = starts[:-1].copy()

@@ -9,15 +9,14 @@ centres, in the unit of `spacing`, the extent of a voxel per axis. Knows nothing
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from cellulus.errors import InputError
+from cellulus.ops.nearest import spread
 from cellulus.ops.pieces import find_pieces
 from cellulus.ops.thresholds import otsu_by_group
 
@@ -30,8 +29,6 @@ Labels = NDArray[np.uint32]
 
 # Rounding must not decide whether a voxel at exactly the distance belongs.
 _TOLERANCE = 1e-9
-_ABREAST = 64
-"""Lines searched at a time: neighbours in memory, few enough for the cache."""
 
 
 def relabel(labels: NDArray[Any]) -> Labels:
@@ -42,7 +39,7 @@ def relabel(labels: NDArray[Any]) -> Labels:
     InputError
         If the array holds no ids: floats, negative numbers.
     """
-    return _numbered(labels)[1]
+    return _numbered(labels)[1].copy()
 
 
 def grow(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> Labels:
@@ -53,15 +50,7 @@ def grow(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> Lab
     """
     _check_spacing(labels, spacing)
     known, dense = _numbered(labels)
-    ids = np.ascontiguousarray(known[dense])
-    squared = np.where(ids > 0, 0.0, np.inf)
-    limit = distance**2 * (1 + _TOLERANCE)
-    for axis, step in enumerate(spacing):
-        reach = min(int(distance / step + _TOLERANCE), labels.shape[axis] - 1)
-        if reach > 0:
-            lines = (-1, labels.shape[axis], math.prod(labels.shape[axis + 1 :]))
-            _spread(ids.reshape(lines), squared.reshape(lines), reach, step, limit)
-    return ids
+    return spread(known[dense], distance**2 * (1 + _TOLERANCE), spacing)
 
 
 def shrink(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> Labels:
@@ -192,7 +181,7 @@ def _numbered(labels: NDArray[Any]) -> tuple[Labels, Labels]:
 
 
 def _sorted(labels: Labels) -> tuple[Labels, Labels]:
-    """Number ids too large for a table: sort those of runs, far fewer than voxels."""
+    """Return the same of ids too large for a table, by sorting those of runs, not of voxels."""
     flat = labels.ravel()
     starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))
     ids, place = np.unique(np.append(0, flat[starts]), return_inverse=True)
@@ -205,6 +194,7 @@ def _deep(mask: NDArray[np.bool_], distance: float, spacing: Sequence[float]) ->
     """Return the part of a mask farther than `distance` from its outside."""
     if mask.all():
         return mask
+    # Objects may be of any width here, and SciPy's time does not grow with it.
     depth = ndimage.distance_transform_edt(mask, sampling=tuple(spacing))
     return np.asarray(depth > distance * (1 + _TOLERANCE))
 
@@ -247,35 +237,3 @@ def _check_spacing(labels: NDArray[Any], spacing: Sequence[float]) -> None:
             expected=f"{labels.ndim} positive extents, one per axis",
             found=str(tuple(spacing)),
         )
-
-
-@njit(cache=True, nogil=True)
-def _spread(ids: Any, squared: Any, reach: int, step: float, limit: float) -> None:
-    """Spread the least (squared distance, id) along the middle axis: one of a separable search."""
-    before, length, after = ids.shape
-    for outer in range(before):
-        for start in range(0, after, _ABREAST):
-            lines = slice(start, start + _ABREAST)
-            near, least = ids[outer, :, lines].copy(), squared[outer, :, lines].copy()
-            for target in range(length):
-                for line in range(near.shape[1]):
-                    if least[target, line] > 0:
-                        found = _nearest(near[:, line], least[:, line], target, reach, step, limit)
-                        ids[outer, target, start + line] = found[0]
-                        squared[outer, target, start + line] = found[1]
-
-
-@njit(cache=True, nogil=True)
-def _nearest(ids: Any, squared: Any, target: int, reach: int, step: float, limit: float) -> Any:
-    nearest, least = ids[target], squared[target]
-    for away in range(1, reach + 1):
-        further = (step * away) ** 2
-        if further > least or further > limit:
-            break
-        for source in (target - away, target + away):
-            if 0 <= source < ids.size:
-                far = squared[source] + further
-                if far < least or (far == least and ids[source] < nearest):
-                    if far <= limit:
-                        nearest, least = ids[source], far
-    return nearest, least

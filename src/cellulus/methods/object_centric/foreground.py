@@ -160,9 +160,13 @@ def _floor(
     """Return each object's background: of its rim, or of the darkest of itself without one."""
     rim = np.where(labels == 0, owner, np.uint32(0))
     sizes = [np.bincount(part.ravel(), minlength=count) for part in (rim, labels)]
-    of_rim = quantile_by_group(value, rim, FLOOR, count)
-    of_all = quantile_by_group(value, owner, 1 - CORE_TOP, count)
-    return np.where(sizes[0] > THIN * sizes[1], of_rim, of_all)
+    is_thin = sizes[0] <= THIN * sizes[1]
+    is_thin[0] = False
+    floor = quantile_by_group(value, rim, FLOOR, count)
+    if is_thin.any():
+        thin = np.where(is_thin[owner], owner, np.uint32(0))
+        floor[is_thin] = quantile_by_group(value, thin, 1 - CORE_TOP, count)[is_thin]
+    return floor
 
 
 def _core(
