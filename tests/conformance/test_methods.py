@@ -15,7 +15,7 @@ from cellulus.experiment.sections import Experiment, Network
 from cellulus.methods.base import MethodSettings, Observation
 from cellulus.nn import shapes
 from cellulus.nn.unet import UNet
-from cellulus.pipeline.segment import open_ended
+from cellulus.pipeline.decoding import open_ended
 from cellulus.space import blocks
 
 OBJECT_VOXELS = 10.0

@@ -19,7 +19,7 @@ from cellulus.methods.object_centric.decoding import (
 )
 from cellulus.ops.labels import relabel
 from cellulus.ops.scores import Scores, evaluate_labels
-from cellulus.pipeline.segment import open_ended
+from cellulus.pipeline.decoding import open_ended
 from cellulus.space import blocks
 
 DIAMETER = 20.0

@@ -12,7 +12,7 @@ from cellulus.data.readers import open_volumes
 from cellulus.errors import ExistsError, InputError, MissingError, ModelError, StorageError
 from cellulus.experiment.sections import ApplyImage, Data, Experiment, Segment
 from cellulus.methods import ObjectCentric
-from cellulus.pipeline import segment as segmenting
+from cellulus.pipeline import decoding
 from cellulus.pipeline.prediction import Facts, Prediction
 from cellulus.pipeline.segment import segment
 from cellulus.runs import Run
@@ -325,15 +325,15 @@ def test_mean_shift_sees_the_image_whole(place, monkeypatch):
 @pytest.fixture
 def broken(monkeypatch):
     """Make every block fail that sees a voxel of the image; `mend` ends it."""
-    whole = segmenting.observe
+    whole = decoding.observe
 
     def breaks(prediction, region):
         if all(part.start <= 40 < part.stop for part in region):
             raise StorageError("chunk 3", expected="readable data", found="rubbish")
         return whole(prediction, region)
 
-    monkeypatch.setattr(segmenting, "observe", breaks)
-    return lambda: monkeypatch.setattr(segmenting, "observe", whole)
+    monkeypatch.setattr(decoding, "observe", breaks)
+    return lambda: monkeypatch.setattr(decoding, "observe", whole)
 
 
 def test_blocks_that_fail_are_left_out_and_tried_again(place, broken, caplog):

@@ -18,9 +18,9 @@ import zarr
 from cellulus.data.readers import open_volumes
 from cellulus.errors import InputError
 from cellulus.ops.overlap import overlap_table
+from cellulus.pipeline.decoding import decoder_of, grid_of, observe, open_ended, survey_grids
 from cellulus.pipeline.prediction import Prediction
 from cellulus.pipeline.seams import noted_extent
-from cellulus.pipeline.segment import decoder_of, grid_of, observe, open_ended, survey_grids
 from cellulus.progress import Silent
 from cellulus.space import Block, ball_volume
 

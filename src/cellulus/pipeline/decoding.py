@@ -1,0 +1,159 @@
+"""A prediction that is decoded block by block: surveys of the whole first, then each block alone.
+
+A decoder is local: given a block and a margin, it is right about every voxel of the block, and it
+names an object by its anchor, the same in every block that sees it. Knows nothing of how a method
+decodes, or of what becomes of the labels of a block.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellulus.files import write_arrays
+from cellulus.methods.base import Decoder, Observation
+from cellulus.ops.joining import compact
+from cellulus.pipeline.extents import block_extent
+from cellulus.pipeline.prediction import Prediction
+from cellulus.space import Block, Blocks, Region
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellulus.experiment.sections import Experiment
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """A prediction that is decoded block by block.
+
+    Attributes
+    ----------
+    path
+        Of the prediction.
+    experiment
+        The settings.
+    folder
+        Where the surveys left what they found.
+    """
+
+    path: Path
+    experiment: Experiment
+    folder: Path
+
+    def open(self) -> Callable[[Block], tuple[NDArray[np.uint32], NDArray[np.int64]]]:
+        """See `cellulus.pipeline.labelling.Source`."""
+        prediction = Prediction.open(self.path)
+        decoder = self.learned(prediction, len(decoder_of(prediction, self.experiment).surveys))
+
+        def decode(block: Block) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+            observation = observe(prediction, block.outer)
+            if np.isnan(observation.prediction).all():  # empty
+                shape = observation.image.shape[1:]
+                return np.zeros(shape, np.uint32)[block.inner], np.zeros((0, len(shape)), np.int64)
+            objects = decoder(observation)
+            return compact(objects.labels[block.inner], objects.anchors)
+
+        return decode
+
+    def learned(self, prediction: Prediction, surveys: int) -> Decoder:
+        """Return the decoder, which has learnt from so many surveys."""
+        decoder = decoder_of(prediction, self.experiment)
+        for number in range(surveys):
+            paths = sorted(self.parts(number).glob("*.npz"))
+            decoder.learn([_load(path) for path in paths])
+        return decoder
+
+    def parts(self, number: int) -> Path:
+        """Return the folder of what the blocks had to say to a survey."""
+        return self.folder / f"survey-{number}-parts"
+
+
+@dataclass(frozen=True)
+class SurveyWork:
+    """Asks every block what a decoder must know of the whole image.
+
+    Attributes
+    ----------
+    decoding
+        What is decoded.
+    number
+        Which survey, from 0.
+    grid
+        The blocks, with the halo of the survey.
+    """
+
+    decoding: Decoding
+    number: int
+    grid: Blocks
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        """See `cellulus.blocks.crew.Work`."""
+        prediction = Prediction.open(self.decoding.path)
+        decoder = self.decoding.learned(prediction, self.number)
+        folder = self.decoding.parts(self.number)
+
+        def do(index: int) -> dict[str, Any]:
+            block = self.grid[index]
+            core = open_ended(block.core, self.grid.shape)
+            found = decoder.survey(observe(prediction, block.outer), core)
+            write_arrays(folder / f"{index}.npz", **found)
+            return {}
+
+        return do
+
+
+def open_ended(core: Region, shape: tuple[int, ...]) -> Region:
+    """Return a block whose slices are open where the image ends."""
+    return tuple(
+        slice(part.start or None, part.stop if part.stop < n else None)
+        for part, n in zip(core, shape, strict=True)
+    )
+
+
+def decoder_of(prediction: Prediction, experiment: Experiment) -> Decoder:
+    """Return what decodes a prediction."""
+    facts = prediction.facts
+    return experiment.method.decoder(len(facts.shape), facts.object_voxels)
+
+
+def grid_of(prediction: Prediction, experiment: Experiment) -> Blocks:
+    """Return the blocks that a prediction is decoded in, with the decoder's halo [voxel]."""
+    halo = decoder_of(prediction, experiment).halo
+    if math.isinf(halo):
+        shape = prediction.facts.shape
+        return Blocks(shape, shape, (0,) * len(shape))
+    return _seeing(halo, prediction, experiment)
+
+
+def survey_grids(prediction: Prediction, experiment: Experiment) -> list[Blocks]:
+    """Return the blocks of each survey, with the halo that it needs [voxel]."""
+    surveys = decoder_of(prediction, experiment).surveys
+    return [_seeing(halo, prediction, experiment) for halo in surveys]
+
+
+def _seeing(halo: float, prediction: Prediction, experiment: Experiment) -> Blocks:
+    facts = prediction.facts
+    around = tuple(math.ceil(halo / z) + 1 if halo else 0 for z in facts.zoom)
+    return Blocks(facts.shape, block_extent(experiment, facts.shape), around)
+
+
+def observe(prediction: Prediction, region: Region) -> Observation:
+    """Return what a decoder sees of a part of the image's grid."""
+    return Observation(
+        prediction=prediction.read(region),
+        image=prediction.read_image(region),
+        spacing=prediction.facts.zoom,
+        origin=tuple(part.start for part in region),
+    )
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path) as found:
+        return dict(found)
