@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from cellulus import errors
-from cellulus.errors import CellulusError, ExistsError, GateError, MissingError
+from cellulus.errors import CellulusError, ExistsError, GateError, MissingError, QuarantineError
 
 FAMILY = [
     kind
@@ -32,7 +32,7 @@ def test_every_error_survives_pickling(kind):
 
 def test_errors_are_builtins_too():
     assert len(FAMILY) >= 6, "test invalid"
-    for kind in set(FAMILY) - {GateError}:
+    for kind in set(FAMILY) - {GateError, QuarantineError}:
         assert issubclass(kind, ValueError | OSError)
     assert issubclass(MissingError, FileNotFoundError)
     assert issubclass(ExistsError, FileExistsError)
@@ -41,4 +41,5 @@ def test_errors_are_builtins_too():
 def test_exit_codes():
     codes = {kind: kind.exit_code for kind in FAMILY}
     assert codes.pop(GateError) == 1
+    assert codes.pop(QuarantineError) == 3
     assert set(codes.values()) == {2}

@@ -108,7 +108,7 @@ def main():
         "blocks": len(set(begun())),
     }
     sys.stdout.write(json.dumps(told))
-    sys.exit(status)
+    sys.exit(os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":

@@ -53,10 +53,10 @@ def test_a_full_disk_in_prediction(place, model):
     place.save("c.png", np.random.default_rng(0).integers(0, 255, (128, 128), np.uint8))
     arguments = ["predict", "c.png", "-m", "runs/x", "-d", "cpu"]
     full_from_the_first_tile = (
-        "from cellulus.data.writer import Pending\nwrite = Pending.write\n"
+        "import zarr\nwrite = zarr.Array.__setitem__\n"
         f"def limited(*arguments):\n    {full_disk(100).replace(chr(10), '; ')}\n"
         "    return write(*arguments)\n"
-        "Pending.write = limited\n"
+        "zarr.Array.__setitem__ = limited\n"
     )
     done = process(*arguments, before=full_from_the_first_tile)
     out, err = done.communicate(timeout=60)

@@ -97,7 +97,8 @@ def test_one_call_does_every_step_and_shows_every_image(tmp_path, shape):
     assert all(name in text for name in names)
     assert "Highest F1" in text or "The only image" in text
     order = [step for i, step in enumerate(steps.seen) if step not in steps.seen[:i]]
-    assert order == ["train", "predict", "segment", "postprocess", "evaluate"]
+    segment, postprocess = ["survey", "segment", "number"], ["postprocess", "measure"]
+    assert order == ["train", "predict", *segment, *postprocess, "evaluate"]
     assert run.model.is_file()
     for name in names:
         for place in (run.predictions, run.segments, run.labels):

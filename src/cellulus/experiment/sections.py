@@ -144,8 +144,7 @@ class Predict(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; "auto" is bf16 where the device is faster with it."""
     empty: float = Field(default=0.05, ge=0, lt=1)
-    """Tiles whose intensities, averaged over a quarter of an object, span less hold no object and
-    are not predicted; 0 predicts every tile [range of the image's percentiles]."""
+    """Tiles whose averages over quarters of an object span less are skipped [percentile range]."""
 
 
 class Segment(Settings):
