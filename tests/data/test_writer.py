@@ -307,3 +307,13 @@ def test_a_failed_rename_keeps_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="No space"):
         pending.publish()
     assert np.array_equal(levels_of(path)[0], old)
+
+
+def test_a_folder_without_an_array_is_not_gone_on_with(tmp_path):
+    """A process may be killed between making the folder and writing what the array is."""
+    (tmp_path / "img.zarr.partial" / "0").mkdir(parents=True)
+    pending = writer.create(tmp_path / "img.zarr", spec(), resume=True)
+    assert pending.array.shape == spec().shape
+    assert not pending.complete
+    pending.publish()
+    assert (tmp_path / "img.zarr").exists()

@@ -180,6 +180,11 @@ def create_array(folder: Path, name: str, spec: Spec, shape: tuple[int, ...]) ->
     return zarr.create_array(folder, name=name, fill_value=spec.missing, overwrite=True, **common)
 
 
+def is_array(path: Path) -> bool:
+    """Return whether an array was begun at a path; a folder alone is none yet."""
+    return any((path / name).exists() for name in ("zarr.json", ".zarray"))
+
+
 def existing_array(
     where: Path, folder: Path, spec: Spec, mode: Literal["r", "r+"]
 ) -> zarr.Array[Any]:

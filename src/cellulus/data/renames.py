@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from cellulus.data.arrays import failures
+from cellulus.data.arrays import failures, is_array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def is_begun(path: Path) -> bool:
     """Return whether an interrupted run left something to go on with."""
-    return (temporary(path) / "0").exists()
+    return is_array(temporary(path) / "0")
 
 
 def reopen(path: Path) -> None:

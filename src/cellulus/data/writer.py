@@ -16,11 +16,11 @@ import numpy as np
 import zarr
 
 from cellulus.data import pyramid
-from cellulus.data.arrays import OUTCOME, Spec, create_array, existing_array, failures
+from cellulus.data.arrays import OUTCOME, Spec, create_array, existing_array, failures, is_array
 from cellulus.data.label_groups import label_spec, list_label
 from cellulus.data.ngff import ZARR_FORMAT, render
 from cellulus.data.readers import ome_zarr
-from cellulus.data.renames import move, temporary
+from cellulus.data.renames import is_begun, move, temporary
 from cellulus.errors import ExistsError
 from cellulus.progress import Silent
 
@@ -103,7 +103,7 @@ class Pending:
             If the disk is full or refuses.
         """
         with failures(self.path):
-            if (self.temporary / str(index)).exists():
+            if is_array(self.temporary / str(index)):
                 return zarr.open_array(self.temporary / str(index), mode="r+")
             return create_array(self.temporary, str(index), self.spec, self.spec.grids[index].shape)
 
@@ -210,7 +210,7 @@ def create(
             remedy="remove it yourself if you do not need it",
         )
     growing = temporary(target)
-    if resume and (growing / "0").exists():
+    if resume and is_begun(target):
         return Pending(target, spec, existing_array(target, growing, spec, "r+"), False, overwrite)
     with failures(target):
         # What an interrupted run left was never finished, and nobody asked to go on with it.

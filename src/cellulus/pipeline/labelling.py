@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 
 from cellulus.blocks.jobs import Job
-from cellulus.data.arrays import failures
+from cellulus.data.arrays import failures, is_array
 from cellulus.files import write_arrays
 from cellulus.ops.joining import Extents, extents_of, together
 from cellulus.ops.labels import fill_holes
@@ -99,10 +99,10 @@ class Labelling:
         made = cls(result.journal.folder, grid)
         array = result.pending.array
         with failures(made._staging):
-            if not made._staging.exists():
+            if not is_array(made._staging):
                 zarr.create_array(
                     made._staging, shape=grid.shape, chunks=array.chunks, shards=array.shards,
-                    dtype=np.uint32,
+                    dtype=np.uint32, overwrite=True,
                 )  # fmt: skip
         return made
 
