@@ -79,6 +79,12 @@ def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
     write_bytes(path, data.getvalue(), flush=False)
 
 
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays that `write_arrays` wrote, by name."""
+    with np.load(path) as found:
+        return dict(found)
+
+
 @contextlib.contextmanager
 def storage(path: object) -> Iterator[None]:
     """Turn an `OSError` of the body into a `StorageError` about `path`."""

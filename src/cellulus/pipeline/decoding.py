@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellulus.files import write_arrays
+from cellulus.files import read_arrays, write_arrays
 from cellulus.methods.base import Decoder, Observation
 from cellulus.ops.joining import compact
 from cellulus.pipeline.extents import block_extent
@@ -67,7 +67,7 @@ class Decoding:
         decoder = decoder_of(prediction, self.experiment)
         for number in range(surveys):
             paths = sorted(self.parts(number).glob("*.npz"))
-            decoder.learn([_load(path) for path in paths])
+            decoder.learn([read_arrays(path) for path in paths])
         return decoder
 
     def parts(self, number: int) -> Path:
@@ -152,8 +152,3 @@ def observe(prediction: Prediction, region: Region) -> Observation:
         spacing=prediction.facts.zoom,
         origin=tuple(part.start for part in region),
     )
-
-
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    with np.load(path) as found:
-        return dict(found)

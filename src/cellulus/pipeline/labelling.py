@@ -19,10 +19,12 @@ import numpy as np
 import zarr
 
 from cellulus.blocks.jobs import Job
-from cellulus.data.arrays import failures, is_array
-from cellulus.files import write_arrays
+from cellulus.blocks.shards import fit_shards
+from cellulus.data.arrays import EDGES, Spec, failures, is_array
+from cellulus.files import read_arrays, write_arrays
 from cellulus.ops.joining import Extents, extents_of, together
 from cellulus.ops.labels import fill_holes
+from cellulus.space import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,13 +33,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellulus.pipeline.results import Result
-    from cellulus.space import Block, Blocks, Region
+    from cellulus.space import Blocks, Region, VoxelSize
 
 
 _log = logging.getLogger(__name__)
 
 NONE = np.zeros((0, 1), np.int64)
 WIDE = "%s: %d of %d objects are wider than blocks see around them, %s voxels, and may be cut"
+
+
+def label_spec(
+    grid: Blocks, voxel_size: VoxelSize, attributes: dict[str, Any], source: str | None = None
+) -> Spec:
+    """Return what labels made block by block are stored as: every shard lies in one block.
+
+    Parameters
+    ----------
+    grid
+        The blocks; their extent is noted with the attributes, as ``cut``.
+    voxel_size
+        Of the labels.
+    attributes
+        What the labels depend on.
+    source
+        Path from the labels to their image.
+    """
+    ndim = len(grid.shape)
+    chunks, shards = fit_shards(grid.shape, grid.core, *EDGES[ndim])
+    return Spec(
+        kind="labels",
+        axes="zyx"[-ndim:],
+        shape=grid.shape,
+        dtype=np.dtype(np.uint32),
+        voxel_size=voxel_size,
+        chunks=chunks,
+        shards=shards,
+        attributes=attributes | {"cut": list(grid.core)},
+        source=source,
+    )
 
 
 class Source(Protocol):
@@ -153,15 +186,11 @@ class Labelling:
         ]
         for place in itertools.product(*spans):
             index = int(np.ravel_multi_index(place, self.grid.counts))
-            both = [
+            both = tuple(
                 slice(max(a.start, b.start), min(a.stop, b.stop))
                 for a, b in zip(region, self.grid[index].core, strict=True)
-            ]
-            inside = tuple(
-                slice(b.start - a.start, b.stop - a.start)
-                for a, b in zip(region, both, strict=True)
             )
-            labels[inside] = self._table(index)[np.asarray(self._staged[tuple(both)])]
+            labels[Block(both, region).inner] = self._table(index)[np.asarray(self._staged[both])]
         return labels
 
     def save(self, index: int, labels: NDArray[np.uint32], names: NDArray[np.int64]) -> int:
@@ -183,8 +212,8 @@ class Labelling:
 
     @cached_property
     def _numbers(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        with np.load(self.folder / "parts" / "numbers.npz") as found:
-            return found["numbers"], found["ends"]
+        found = read_arrays(self.folder / "parts" / "numbers.npz")
+        return found["numbers"], found["ends"]
 
     def _table(self, index: int) -> NDArray[np.uint32]:
         """Return the final number of each of a block's own."""
@@ -200,8 +229,7 @@ class Labelling:
         if not path.exists():  # left out
             none = np.zeros((0, len(self.grid.shape)), np.int64)
             return NONE, Extents(none[:, 0], none, none)
-        with np.load(path) as found:
-            arrays = dict(found)
+        arrays = read_arrays(path)
         return arrays.pop("names"), Extents(**arrays)
 
 

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellulus.data.readers import open_image
-from cellulus.files import write_arrays, write_bytes
+from cellulus.files import read_arrays, write_arrays, write_bytes
 from cellulus.ops.measures import Measures, measure_objects
 
 if TYPE_CHECKING:
@@ -183,8 +183,7 @@ def save(path: Path, measures: Measures) -> None:
 
 def load(path: Path) -> Measures:
     """Return the measures that `save` kept."""
-    with np.load(path) as found:
-        return Measures(**found)
+    return Measures(**read_arrays(path))
 
 
 def _words(column: NDArray[Any]) -> list[str]:

@@ -16,14 +16,12 @@ import numpy as np
 
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import finish
-from cellulus.blocks.shards import fit_shards
-from cellulus.data import writer
-from cellulus.data.arrays import EDGES, OUTCOME
+from cellulus.data.arrays import OUTCOME
 from cellulus.data.readers import expand, open_volumes
 from cellulus.errors import InputError, MissingError
 from cellulus.ops.measures import merge
 from cellulus.pipeline.extents import block_extent
-from cellulus.pipeline.labelling import Labelling
+from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.measuring import GrowingLabels, Measuring, StoredLabels
 from cellulus.pipeline.prediction import Facts, notes_of
 from cellulus.pipeline.reshaping import Reshaping, size_limits
@@ -182,20 +180,10 @@ def _begin(
     if image:
         image.open_image()
     grid = Blocks(volume.shape, block_extent(experiment, volume.shape), (0,) * volume.ndim)
-    chunks, shards = fit_shards(grid.shape, grid.core, *EDGES[volume.ndim])
     target = run.labels / f"{volume.name}.zarr"
-    made_by = {"postprocess": settings.model_dump(mode="json"), "cut": list(grid.core)}
-    spec = writer.Spec(
-        kind="labels",
-        axes=volume.space,
-        shape=volume.shape,
-        dtype=np.dtype(np.uint32),
-        voxel_size=volume.voxel_size,
-        chunks=chunks,
-        shards=shards,
-        attributes=notes | made_by,
-        source=_relative(facts.image if facts else None, target),
-    )
+    made_by = notes | {"postprocess": settings.model_dump(mode="json")}
+    source = _relative(facts.image if facts else None, target)
+    spec = label_spec(grid, volume.voxel_size, made_by, source)
     result = begin(volume.name, target, spec, resume=resume, overwrite=overwrite)
     prediction = run.predictions / f"{volume.name}.zarr"
     measured = prediction if facts and prediction.exists() else None

@@ -14,12 +14,9 @@ import numpy as np
 
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
-from cellulus.blocks.shards import fit_shards
-from cellulus.data import writer
-from cellulus.data.arrays import EDGES
 from cellulus.errors import MissingError, ModelError
 from cellulus.pipeline.decoding import Decoding, SurveyWork, grid_of, survey_grids
-from cellulus.pipeline.labelling import Labelling
+from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.prediction import Prediction
 from cellulus.pipeline.results import Result, begin, groups, names_of, publish
 from cellulus.pipeline.samples import open_samples
@@ -125,18 +122,8 @@ def _begin(path: Path, experiment: Experiment, run: Run, *, resume: bool, overwr
         )
     grid = grid_of(prediction, experiment)
     made_by = experiment.method.model_dump(mode="json") | experiment.segment.model_dump(mode="json")
-    notes = {"segment": made_by, "cut": list(grid.core)}
-    chunks, shards = fit_shards(grid.shape, grid.core, *EDGES[len(grid.shape)])
-    spec = writer.Spec(
-        kind="labels",
-        axes=prediction.image.space,
-        shape=facts.shape,
-        dtype=np.dtype(np.uint32),
-        voxel_size=prediction.image.voxel_size,
-        chunks=chunks,
-        shards=shards,
-        attributes=facts.model_dump(mode="json") | notes,
-    )
+    notes = facts.model_dump(mode="json") | {"segment": made_by}
+    spec = label_spec(grid, prediction.image.voxel_size, notes)
     target = run.segments / f"{prediction.name}.zarr"
     result = begin(prediction.name, target, spec, resume=resume, overwrite=overwrite)
     decoding = Decoding(path, experiment, result.journal.folder)
