@@ -10,7 +10,7 @@ from cellulus.data.volume import Volume
 from cellulus.experiment.sections import Data, Experiment, Network, Train, TrainImage
 from cellulus.methods import ObjectCentric
 from cellulus.pipeline.model import load
-from cellulus.pipeline.predict import Predictor, tiles_of
+from cellulus.pipeline.tiling import Predictor, tiles_of
 from cellulus.pipeline.train import train
 from cellulus.runs import Run
 from cellulus.space import Length, Scale, VoxelSize

@@ -11,7 +11,7 @@ from cellulus.experiment.sections import Data, Experiment, Network, Predict, Seg
 from cellulus.nn import shapes
 from cellulus.nn.unet import UNet
 from cellulus.pipeline.plan import parameters, plan, plan_volumes
-from cellulus.pipeline.predict import tiles_of
+from cellulus.pipeline.tiling import tiles_of
 from cellulus.space import VoxelSize, blocks
 
 SIZES = (("train", "crop"), ("predict", "tile"), ("segment", "block"))

@@ -17,8 +17,9 @@ from cellulus.nn import shapes
 from cellulus.ops.resample import reflect
 from cellulus.pipeline.extents import tile_extent
 from cellulus.pipeline.model import Card, Model, load, new_network, save
-from cellulus.pipeline.predict import Predictor, is_empty, predict, tiles_of
+from cellulus.pipeline.predict import predict
 from cellulus.pipeline.prediction import Prediction
+from cellulus.pipeline.tiling import Predictor, is_empty, tiles_of
 from cellulus.runs import Run
 from cellulus.space import Scale, VoxelSize
 

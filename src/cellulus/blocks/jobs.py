@@ -35,11 +35,19 @@ class Job:
         Where it is noted.
     count
         Number of blocks.
+    part
+        Which of them are to be done; by default all.
     """
 
     work: Work
     stage: Stage
     count: int
+    part: range | None = None
+
+    @property
+    def blocks(self) -> range:
+        """The blocks to be done."""
+        return range(self.count) if self.part is None else self.part
 
 
 def finish(jobs: Sequence[Job], crew: Crew, progress: Progress, what: str) -> None:
@@ -65,17 +73,19 @@ def finish(jobs: Sequence[Job], crew: Crew, progress: Progress, what: str) -> No
     done = [job.stage.done() for job in jobs]
     succeeded = [len(d) for d in done]
     failures: list[list[Exception]] = [[] for _ in jobs]
+    earlier = [sum(i not in job.blocks for i in job.stage.failed()) for job in jobs]
     of = {id(work): number for number, work in enumerate(noted)}
     left = [
         Task(work, index)
         for work, job, have in zip(noted, jobs, done, strict=True)
-        for index in range(job.count)
+        for index in job.blocks
         if index not in have
     ]
     if not left:
         return
-    progress.start(what, sum(job.count for job in jobs))
-    if before := sum(succeeded):
+    total = sum(len(job.blocks) for job in jobs)
+    progress.start(what, total)
+    if before := total - len(left):
         progress.advance(before)
     for end in crew.do(left):
         number = of[id(end.task.work)]
@@ -84,7 +94,9 @@ def finish(jobs: Sequence[Job], crew: Crew, progress: Progress, what: str) -> No
         else:
             if not succeeded[number]:
                 failures[number].append(end.error)
-                if len(failures[number]) >= min(HOPELESS, jobs[number].count):
+                # Those of other parts of the job, which had no success either, count as well.
+                count = len(failures[number]) + earlier[number]
+                if count >= min(HOPELESS, jobs[number].count):
                     raise failures[number][0]
             reason = f"{type(end.error).__name__}: {end.error}"
             jobs[number].stage.mark_failed(end.task.index, reason)

@@ -149,6 +149,13 @@ class Decoder(Protocol):
         """Take what all blocks had to say, in any order; ends the survey."""
 
     @property
+    def survey_reach(self) -> float:
+        """How far from a region what a survey found still matters there [canonical voxel].
+
+        Infinite where all of it does, as it does to a threshold of the whole image.
+        """
+
+    @property
     def halo(self) -> float:
         """How far around a voxel the result there can depend on, then [canonical voxel].
 

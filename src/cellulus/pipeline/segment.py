@@ -79,17 +79,36 @@ def segment(
     """
     sources = _of_images(experiment, run) if predictions is None else predictions
     crew, listener = crew or Alone(), progress or Silent()
-    works = (_begin(path, experiment, run, resume=resume, overwrite=overwrite) for path in sources)
+    begun = (
+        begin_segmentation(path, experiment, run, resume=resume, overwrite=overwrite)
+        for path in sources
+    )
     paths = []
-    for group in groups(works, crew, _count):
-        _finish([work for work in group if not work.result.complete], crew, listener)
-        paths += [work.result.path for work in group]
+    for group in groups(begun, crew, _count):
+        made = [one for one in group if not one.result.complete]
+        _label(made, crew, listener)
+        conclude(made, crew, listener)
+        paths += [one.result.path for one in group]
     return paths
 
 
 @dataclass(frozen=True)
-class _Work:
-    """The segmentation of one image."""
+class Segmentation:
+    """The segmentation of one image, being made.
+
+    Attributes
+    ----------
+    result
+        What becomes of it.
+    prediction
+        What is segmented.
+    grid
+        The blocks, with the decoder's halo.
+    decoding
+        The work.
+    smallest
+        Objects below are dropped [voxel].
+    """
 
     result: Result
     prediction: Prediction
@@ -98,8 +117,12 @@ class _Work:
     smallest: float
 
     @property
+    def labelling(self) -> Labelling:
+        """Where the labels of blocks are kept until they are joined."""
+        return Labelling.of(self.result, self.grid)
+
     def surveys(self) -> list[Job]:
-        """What must be found out of the whole image, in order."""
+        """Return what must be found out of the whole image, in order."""
         grids = survey_grids(self.prediction, self.decoding.experiment)
         works = [SurveyWork(self.decoding, number, grid) for number, grid in enumerate(grids)]
         stages = [self.result.journal.stage(f"survey-{work.number}") for work in works]
@@ -110,7 +133,23 @@ class _Work:
         return np.asarray(extents.sizes >= self.smallest)
 
 
-def _begin(path: Path, experiment: Experiment, run: Run, *, resume: bool, overwrite: bool) -> _Work:
+def begin_segmentation(
+    path: Path, experiment: Experiment, run: Run, *, resume: bool = False, overwrite: bool = False
+) -> Segmentation:
+    """Begin to segment an image.
+
+    Parameters
+    ----------
+    path
+        Of its prediction, which may still be growing.
+    experiment, run, resume, overwrite
+        As for `segment`.
+
+    Raises
+    ------
+    CellulusError
+        As `segment` does.
+    """
     prediction = Prediction.open(path)
     facts = prediction.facts
     if facts.method != experiment.method.name:
@@ -128,29 +167,49 @@ def _begin(path: Path, experiment: Experiment, run: Run, *, resume: bool, overwr
     result = begin(prediction.name, target, spec, resume=resume, overwrite=overwrite)
     decoding = Decoding(path, experiment, result.journal.folder)
     ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
-    return _Work(result, prediction, grid, decoding, experiment.segment.min_size * ball)
+    return Segmentation(result, prediction, grid, decoding, experiment.segment.min_size * ball)
 
 
-def _count(work: _Work) -> int:
-    return 0 if work.result.complete else len(work.grid)
+def _count(one: Segmentation) -> int:
+    return 0 if one.result.complete else len(one.grid)
 
 
-def _finish(works: Sequence[_Work], crew: Crew, progress: Progress) -> None:
-    """Survey, decode, join, number and publish images together."""
-    if not works:
+def _label(made: Sequence[Segmentation], crew: Crew, progress: Progress) -> None:
+    """Survey, then label the blocks of images, together."""
+    if not made:
         return
-    what = names_of([work.result for work in works])
-    for surveys in zip(*(work.surveys for work in works), strict=True):
+    what = names_of([one.result for one in made])
+    for surveys in zip(*(one.surveys() for one in made), strict=True):
         finish(surveys, crew, progress, f"survey {what}")
-    labellings = [Labelling.of(work.result, work.grid) for work in works]
-    pairs = list(zip(works, labellings, strict=True))
-    jobs = [labelling.label(work.decoding, work.result) for work, labelling in pairs]
+    jobs = [one.labelling.label(one.decoding, one.result) for one in made]
     finish(jobs, crew, progress, f"segment {what}")
-    for work, labelling in pairs:
-        labelling.join(work.keep).report(work.result, "no object found")
-    jobs = [labelling.number(work.result) for work, labelling in pairs]
-    finish(jobs, crew, progress, f"number {what}")
-    publish([work.result for work in works], crew, progress)
+
+
+def conclude(made: Sequence[Segmentation], crew: Crew, progress: Progress) -> None:
+    """Join, number and publish images whose blocks are labelled.
+
+    Parameters
+    ----------
+    made
+        The images.
+    crew
+        Who works; is told what had to be left out.
+    progress
+        One unit per block.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full or refuses.
+    """
+    if not made:
+        return
+    pairs = [(one, one.labelling) for one in made]
+    for one, labelling in pairs:
+        labelling.join(one.keep).report(one.result, "no object found")
+    jobs = [labelling.number(one.result) for one, labelling in pairs]
+    finish(jobs, crew, progress, f"number {names_of([one.result for one in made])}")
+    publish([one.result for one in made], crew, progress)
 
 
 def _of_images(experiment: Experiment, run: Run) -> list[Path]:

@@ -72,6 +72,12 @@ class EmbeddingDecoder:
         return (0.0, *modes) if self.is_otsu else modes
 
     @property
+    def survey_reach(self) -> float:
+        """The modes that an embedding of the region can lie near [canonical voxel]."""
+        # Two voxels more than that, because `_lattice` counts whole bins.
+        return math.inf if self.is_otsu else self.farthest + self.bandwidth + 4
+
+    @property
     def halo(self) -> float:
         """How far a voxel looks when modes are known [canonical voxel]; inf for mean-shift."""
         if self.settings.clustering == "meanshift":
