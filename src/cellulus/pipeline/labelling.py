@@ -10,7 +10,6 @@ the labels come from.
 from __future__ import annotations
 
 import itertools
-import logging
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +23,7 @@ from cellulus.data.arrays import EDGES, Spec, failures, is_array
 from cellulus.files import read_arrays, write_arrays
 from cellulus.ops.joining import Extents, extents_of, together
 from cellulus.ops.labels import fill_holes
+from cellulus.pipeline.totals import Total
 from cellulus.space import Block
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ if TYPE_CHECKING:
     from cellulus.space import Blocks, Region, VoxelSize
 
 
-_log = logging.getLogger(__name__)
-
 NONE = np.zeros((0, 1), np.int64)
-WIDE = "%s: %d of %d objects are wider than blocks see around them, %s voxels, and may be cut"
 
 
 def label_spec(
@@ -81,34 +78,6 @@ class Source(Protocol):
 
         Its labels are those of the core, 0 or the row, from 1, of the name: ``(n, k)`` integers.
         """
-
-
-@dataclass(frozen=True)
-class Total:
-    """What came of joining the blocks.
-
-    Attributes
-    ----------
-    objects
-        How many there are.
-    wide
-        How many of them lie in several blocks and are wider than these see around them: they may
-        differ from what the whole would give.
-    halo
-        How far blocks see, per axis [voxel].
-    """
-
-    objects: int
-    wide: int
-    halo: tuple[int, ...]
-
-    def report(self, result: Result, nothing: str) -> None:
-        """Note it in the result; warn of wide objects, and say `nothing` if there is none."""
-        result.note(objects=self.objects, wider_than_halo=self.wide)
-        if self.objects == 0:
-            _log.warning("%s: %s", result.name, nothing)
-        if self.wide:
-            _log.warning(WIDE, result.name, self.wide, self.objects, self.halo)
 
 
 @dataclass(frozen=True)
@@ -156,21 +125,32 @@ class Labelling:
         work = NumberWork(self, result.pending.temporary / "0", fill)
         return Job(work, result.journal.stage("number"), len(self.grid))
 
-    def join(self, keep: Callable[[Extents], NDArray[np.bool_]]) -> Total:
+    def found(self) -> tuple[NDArray[np.int64], list[Extents]]:
+        """Return the names of what blocks hold, ``(n, k)``, and the extents of it, by block."""
+        parts = [self._part(index) for index in range(len(self.grid))]
+        names = [names for names, _ in parts if len(names)]
+        return np.concatenate(names or [NONE]), [extents for _, extents in parts]
+
+    def join(
+        self,
+        keep: Callable[[Extents], NDArray[np.bool_]],
+        names: NDArray[np.int64] | None = None,
+    ) -> Total:
         """Turn the names of all blocks into numbers.
 
         Parameters
         ----------
         keep
             Which objects stay.
+        names
+            Others than those that were found, ``(n, k)``.
         """
-        found = [self._part(index) for index in range(len(self.grid))]
-        names = np.concatenate([names for names, _ in found if len(names)] or [NONE])
-        _, which = np.unique(names, axis=0, return_inverse=True)
-        extents = together([part for _, part in found], which.ravel())
+        own, parts = self.found()
+        _, which = np.unique(own if names is None else names, axis=0, return_inverse=True)
+        extents = together(parts, which.ravel())
         kept = keep(extents)
         numbers = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
-        ends = np.cumsum([len(names) for names, _ in found])
+        ends = np.cumsum([len(part.sizes) for part in parts])
         self._write("numbers.npz", numbers=numbers[which.ravel()], ends=ends)
         core, halo = np.array(self.grid.core), np.array(self.grid.halo)
         is_cut = extents.starts // core < (extents.stops - 1) // core
@@ -211,13 +191,14 @@ class Labelling:
         return zarr.open_array(self._staging, mode="r+")
 
     @cached_property
-    def _numbers(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def numbers(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """Final numbers of what blocks hold, 0 for what is dropped, and where each block's end."""
         found = read_arrays(self.folder / "parts" / "numbers.npz")
         return found["numbers"], found["ends"]
 
     def _table(self, index: int) -> NDArray[np.uint32]:
         """Return the final number of each of a block's own."""
-        numbers, ends = self._numbers
+        numbers, ends = self.numbers
         own = numbers[ends[index - 1] if index else 0 : ends[index]]
         return np.concatenate([np.zeros(1, np.uint32), own])
 
