@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("cellulus", "torch", "numpy", "zarr", "scipy", "scikit-image", "scikit-learn")
 """What the results may depend on."""
+FREE = frozenset({"memory"})
+"""Settings that no result depends on; what tiles and blocks they led to is noted with results."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class Run:
             return {}
         before = dict(_flat(self._record().get("experiment")))
         now = dict(_flat(experiment.model_dump(mode="json")))
-        keys = [key for key in [*now, *before] if before.get(key) != now.get(key)]
+        keys = [k for k in [*now, *before] if k not in FREE and before.get(k) != now.get(k)]
         return {key: (before.get(key), now.get(key)) for key in keys}
 
 

@@ -6,10 +6,12 @@ Field docstrings are what `init`, the help and the error messages show.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
+from cellulus.errors import InputError
 from cellulus.methods import AnyMethod, ObjectCentric
 from cellulus.settings import Settings
 from cellulus.space import Length
@@ -36,6 +38,38 @@ Diameter = Annotated[
 
 
 class TrainImage(Settings):
+_BYTES = {
+    "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGTiB]+)\s*")
+
+
+def _read_memory(value: object) -> object:
+    """Return a number of bytes; a number without a unit is refused."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match and match.group(2) in _BYTES:
+        return round(float(match.group(1)) * _BYTES[match.group(2)])
+    if value == "any":
+        return value
+    raise InputError("memory", expected='a size such as "8 GB", or "any"', found=repr(value))
+
+
+def _write_memory(value: int | str) -> str:
+    """Return what reads back as exactly as many bytes."""
+    if isinstance(value, str):
+        return value
+    unit = max((u for u in _BYTES if value % _BYTES[u] == 0), key=lambda u: _BYTES[u])
+    return f"{value // _BYTES[unit]} {unit}"
+
+
+Memory = Annotated[
+    int | Literal["any"],
+    BeforeValidator(_read_memory),
+    PlainSerializer(_write_memory),
+]
+
+
     """An image, or a glob of images, to learn from."""
 
     image: str
@@ -196,6 +230,8 @@ class Experiment(Settings):
     seed: int = Field(default=0, ge=0)
     """Seed of everything random."""
     data: Data = Data()
+    memory: Memory = "any"
+    """Most that a process may take, "8 GB"; tiles and blocks that are "auto" are made to fit."""
     method: AnyMethod = ObjectCentric()
     network: Network = Network()
     train: Train = Train()

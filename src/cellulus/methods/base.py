@@ -166,6 +166,20 @@ class Decoder(Protocol):
         """Return the objects of a region; right wherever `halo` lies inside the region."""
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How far around a block its decoder must see, known before there is a decoder.
+
+    Attributes
+    ----------
+    surveys, halo
+        As of a `Decoder` [canonical voxel].
+    """
+
+    surveys: tuple[float, ...]
+    halo: float
+
+
 class MethodSettings(Settings):
     """The settings of one method; every method's class is a subclass."""
 
@@ -189,6 +203,10 @@ class MethodSettings(Settings):
     @abstractmethod
     def inference(self, seed: int, batch_size: int) -> Inference:
         """Return how the network is asked, `batch_size` images at a time."""
+
+    @abstractmethod
+    def reach(self, object_voxels: float) -> Reach:
+        """Return how far the decoder will look, without building it; imports nothing heavy."""
 
     @abstractmethod
     def decoder(self, ndim: int, object_voxels: float) -> Decoder:

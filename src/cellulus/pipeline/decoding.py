@@ -7,7 +7,6 @@ decodes, or of what becomes of the labels of a block.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,8 @@ import numpy as np
 from cellulus.files import read_arrays, write_arrays
 from cellulus.methods.base import Decoder, Observation
 from cellulus.ops.joining import compact
-from cellulus.pipeline.extents import block_extent
+from cellulus.pipeline.extents import seen_from
 from cellulus.pipeline.prediction import Prediction
-from cellulus.space import Block, Blocks, Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellulus.experiment.sections import Experiment
+    from cellulus.space import Block, Blocks, Region
 
 
 @dataclass(frozen=True)
@@ -125,23 +124,14 @@ def decoder_of(prediction: Prediction, experiment: Experiment) -> Decoder:
 
 def grid_of(prediction: Prediction, experiment: Experiment) -> Blocks:
     """Return the blocks that a prediction is decoded in, with the decoder's halo [voxel]."""
-    halo = decoder_of(prediction, experiment).halo
-    if math.isinf(halo):
-        shape = prediction.facts.shape
-        return Blocks(shape, shape, (0,) * len(shape))
-    return _seeing(halo, prediction, experiment)
+    facts, halo = prediction.facts, decoder_of(prediction, experiment).halo
+    return seen_from(experiment, facts.shape, facts.zoom, halo)
 
 
 def survey_grids(prediction: Prediction, experiment: Experiment) -> list[Blocks]:
     """Return the blocks of each survey, with the halo that it needs [voxel]."""
-    surveys = decoder_of(prediction, experiment).surveys
-    return [_seeing(halo, prediction, experiment) for halo in surveys]
-
-
-def _seeing(halo: float, prediction: Prediction, experiment: Experiment) -> Blocks:
-    facts = prediction.facts
-    around = tuple(math.ceil(halo / z) + 1 if halo else 0 for z in facts.zoom)
-    return Blocks(facts.shape, block_extent(experiment, facts.shape), around)
+    facts, surveys = prediction.facts, decoder_of(prediction, experiment).surveys
+    return [seen_from(experiment, facts.shape, facts.zoom, halo) for halo in surveys]
 
 
 def observe(prediction: Prediction, region: Region) -> Observation:

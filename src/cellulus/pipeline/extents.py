@@ -1,4 +1,4 @@
-"""The extents that an experiment leaves to us: of crops, tiles and blocks.
+"""The extents of crops, tiles and blocks, and what is seen around them.
 
 Pure arithmetic on settings, shared by the steps and by the plan of them.
 """
@@ -9,9 +9,12 @@ import math
 from typing import TYPE_CHECKING
 
 from cellulus.nn import shapes
+from cellulus.space import Blocks
 
 if TYPE_CHECKING:
-    from cellulus.experiment.sections import Experiment
+    from collections.abc import Sequence
+
+    from cellulus.experiment.sections import Experiment, Postprocess
 
 _CROP = {2: 128, 3: 48}
 _TILE = {2: 512, 3: 96}
@@ -25,18 +28,96 @@ def crop_extent(experiment: Experiment, ndim: int) -> tuple[int, ...]:
     return (shapes.legal_size(edge, experiment.network.depth),) * ndim
 
 
+def tile_edge(experiment: Experiment, ndim: int) -> int:
+    """Return the largest edge of a tile [canonical voxel]."""
+    tile = experiment.predict.tile
+    return _TILE[ndim] if tile == "auto" else tile
+
+
 def tile_extent(experiment: Experiment, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return what a prediction is made of at a time, without its halo [canonical voxel].
 
     A tile is as large as the grid if that is smaller, and moves by whole strides of the network.
     """
-    tile, step = experiment.predict.tile, shapes.stride(experiment.network.depth)
-    edge = _TILE[len(shape)] if tile == "auto" else tile
+    step, edge = shapes.stride(experiment.network.depth), tile_edge(experiment, len(shape))
     return tuple(step * math.ceil(min(n, edge) / step) for n in shape)
+
+
+def tile_input(core: tuple[int, ...], depth: int) -> tuple[int, ...]:
+    """Return what the network is given for a tile, with its halo [canonical voxel]."""
+    return tuple(shapes.legal_size(n + 2 * shapes.halo(depth), depth) for n in core)
+
+
+def block_edge(experiment: Experiment, ndim: int) -> int:
+    """Return the largest edge of a block [voxel]."""
+    block = experiment.segment.block
+    return _BLOCK[ndim] if block == "auto" else block
 
 
 def block_extent(experiment: Experiment, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return what is segmented at a time, without its halo [voxel]."""
-    block = experiment.segment.block
-    edge = _BLOCK[len(shape)] if block == "auto" else block
+    edge = block_edge(experiment, len(shape))
     return tuple(min(n, edge) for n in shape)
+
+
+def seen_from(
+    experiment: Experiment, shape: tuple[int, ...], zoom: Sequence[float], halo: float
+) -> Blocks:
+    """Return the blocks of an image, each with what a decoder must see around it [voxel].
+
+    Parameters
+    ----------
+    experiment
+        The settings.
+    shape
+        Of the image [voxel].
+    zoom
+        Canonical voxels per voxel, per axis.
+    halo
+        How far must be seen [canonical voxel]; infinite for the image as one block.
+    """
+    if math.isinf(halo):
+        return Blocks(shape, shape, (0,) * len(shape))
+    around = tuple(math.ceil(halo / z) + 1 if halo else 0 for z in zoom)
+    return Blocks(shape, block_extent(experiment, shape), around)
+
+
+def sees_objects_whole(settings: Postprocess) -> bool:
+    """Return whether a voxel may depend on all of its object when labels are reshaped."""
+    return settings.kind == "intensity" or settings.keep_largest or settings.fill_holes
+
+
+def reshaping_margin(
+    settings: Postprocess, spacing: Sequence[float], object_voxels: float
+) -> tuple[int, ...]:
+    """Return how far beyond its object a voxel looks when labels are reshaped [voxel].
+
+    Parameters
+    ----------
+    settings
+        What is done to the labels.
+    spacing
+        Canonical voxels per voxel, per axis.
+    object_voxels
+        Object diameter [canonical voxel].
+    """
+    distance = 2 * settings.grow + settings.shrink if settings.kind == "cell" else 0.0
+    return tuple(math.ceil(distance * object_voxels / s) + 2 for s in spacing)
+
+
+def reshaping_blocks(grid: Blocks, margin: Sequence[int], widest: Sequence[int]) -> Blocks:
+    """Return blocks with the halo that reshaping needs.
+
+    Parameters
+    ----------
+    grid
+        The blocks.
+    margin
+        How far beyond its object a voxel looks, per axis [voxel].
+    widest
+        Extent of the widest object where objects must be seen whole, else zeros [voxel].
+    """
+    # A margin wider than a block would read every voxel more than 27 times.
+    reach = (min(w, core) for w, core in zip(widest, grid.core, strict=True))
+    halo = tuple(a + b for a, b in zip(reach, margin, strict=True))
+    return Blocks(grid.shape, grid.core, halo)

@@ -20,7 +20,7 @@ from cellulus.data.arrays import OUTCOME
 from cellulus.data.readers import expand, open_volumes
 from cellulus.errors import InputError, MissingError
 from cellulus.ops.measures import merge
-from cellulus.pipeline.extents import block_extent
+from cellulus.pipeline.extents import block_extent, reshaping_blocks
 from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.measuring import GrowingLabels, Measuring, StoredLabels
 from cellulus.pipeline.prediction import Facts, notes_of
@@ -110,10 +110,7 @@ class _Work:
         """Return the blocks with the halo that objects of this extent need [voxel]."""
         margin = self.source.margin
         whole = widest if self.source.sees_objects_whole else (0,) * len(widest)
-        # A margin wider than a block would read every voxel more than 27 times.
-        reach = (min(w, core) for w, core in zip(whole, self.grid.core, strict=True))
-        halo = tuple(a + b for a, b in zip(reach, margin, strict=True))
-        return Blocks(self.grid.shape, self.grid.core, halo)
+        return reshaping_blocks(self.grid, self.source.margin, whole)
 
     def keep(self, extents: Extents) -> NDArray[np.bool_]:
         """Return which objects have the right size and place."""

@@ -17,6 +17,7 @@ import numpy as np
 from cellulus.errors import InputError
 from cellulus.ops import labels as ops
 from cellulus.ops.joining import compact
+from cellulus.pipeline.extents import reshaping_margin, sees_objects_whole
 from cellulus.space import ball_volume
 
 if TYPE_CHECKING:
@@ -122,15 +123,12 @@ class Reshaping:
     @property
     def sees_objects_whole(self) -> bool:
         """Whether a voxel may depend on all of its object."""
-        settings = self.settings
-        return settings.kind == "intensity" or settings.keep_largest or settings.fill_holes
+        return sees_objects_whole(self.settings)
 
     @property
     def margin(self) -> tuple[int, ...]:
         """How far beyond its object a voxel looks, per axis [voxel]."""
-        settings = self.settings
-        distance = 2 * settings.grow + settings.shrink if settings.kind == "cell" else 0.0
-        return tuple(math.ceil(distance * self.object_voxels / s) + 2 for s in self.spacing)
+        return reshaping_margin(self.settings, self.spacing, self.object_voxels)
 
     def open(self) -> Callable[[Block], tuple[NDArray[np.uint32], NDArray[np.int64]]]:
         """See `cellulus.pipeline.labelling.Source`."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from cellulus.methods.base import Objects, Observation
 from cellulus.methods.object_centric.foreground import Rule, objects_of
+from cellulus.methods.object_centric.reach import FARTHEST
 from cellulus.ops import clustering
 from cellulus.ops.thresholds import otsu_of_histogram
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from cellulus.methods.object_centric.settings import ObjectCentric
     from cellulus.space import Region
 
-FARTHEST = 1.0
-"""Embeddings farther from their voxel than this are no embeddings [object diameter]."""
 CERTAIN = 0.25
 """A voxel whose embedding deviates less than this under noise votes [object diameter]."""
 SAMPLED = 10_000
@@ -67,9 +66,7 @@ class EmbeddingDecoder:
     @property
     def surveys(self) -> tuple[float, ...]:
         """The published threshold is one of the whole image; then, the modes [canonical voxel]."""
-        to_mode = self.farthest + clustering.mode_reach(self.bandwidth)
-        modes = () if self.settings.clustering == "meanshift" else (to_mode,)
-        return (0.0, *modes) if self.is_otsu else modes
+        return self.settings.reach(self.object_voxels).surveys
 
     @property
     def survey_reach(self) -> float:
@@ -80,9 +77,7 @@ class EmbeddingDecoder:
     @property
     def halo(self) -> float:
         """How far a voxel looks when modes are known [canonical voxel]; inf for mean-shift."""
-        if self.settings.clustering == "meanshift":
-            return math.inf
-        return 0.0 if self.is_otsu else self.rule.reach
+        return self.settings.reach(self.object_voxels).halo
 
     def survey(self, observation: Observation, core: Region) -> dict[str, NDArray[Any]]:
         """Return the histogram of a block's uncertainties, or the modes that lie in it."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from cellulus.methods.object_centric.reach import RIM
 from cellulus.ops.bodies import regroup
 from cellulus.ops.groups import quantile_by_group
 from cellulus.ops.labels import fill_holes, grow, keep_largest
@@ -69,7 +70,7 @@ class Rule:
     @property
     def rim(self) -> float:
         """How far around a cluster its background is looked for."""
-        return 0.25 * self.object_voxels
+        return RIM * self.object_voxels
 
     @property
     def core(self) -> float:
@@ -90,11 +91,6 @@ class Rule:
     def window(self) -> float:
         """Width of the surroundings of a voxel."""
         return 2 * self.object_voxels
-
-    @property
-    def reach(self) -> float:
-        """How far a decision looks: over an object of twice the diameter and its rim."""
-        return 2 * self.object_voxels + self.rim
 
 
 def objects_of(

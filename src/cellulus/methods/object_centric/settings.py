@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from cellulus.methods.base import Decoder, Inference, MethodSettings, Objective
+from cellulus.methods.base import Decoder, Inference, MethodSettings, Objective, Reach
 
 
 class ObjectCentric(MethodSettings):
@@ -63,6 +63,12 @@ class ObjectCentric(MethodSettings):
         from cellulus.methods.object_centric.inference import NoisyPasses
 
         return NoisyPasses(self, seed, batch_size)
+
+    def reach(self, object_voxels: float) -> Reach:
+        """Return how far surveys and outlines look."""
+        from cellulus.methods.object_centric.reach import reach_of
+
+        return reach_of(self, object_voxels)
 
     def decoder(self, ndim: int, object_voxels: float) -> Decoder:
         """Return the clustering of embeddings to objects."""
