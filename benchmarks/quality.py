@@ -47,7 +47,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "dsb": Case(50, {}, FLAT, Train(steps=4000), 16),
+    "dsb": Case(50, {}, FLAT, Train(steps=3200), 16),
     "bbbc050": Case(
         8,
         {"object_diameter": Length(15.0, "um"), "voxel_size": (1.75, 0.8, 0.8)},

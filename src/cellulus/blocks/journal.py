@@ -61,6 +61,10 @@ class Stage:
         write_json(self._marker(index), record, flush=False)
         self._failure(index).unlink(missing_ok=True)
 
+    def unmark(self, index: int) -> None:
+        """Let a block be done anew."""
+        self._marker(index).unlink(missing_ok=True)
+
     def record(self, index: int) -> Record:
         """Return what was noted of a block that is done."""
         record: Record = json.loads(self._marker(index).read_text())

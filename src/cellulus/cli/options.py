@@ -146,6 +146,13 @@ Scheduler = Annotated[
     ),
 ]  # fmt: skip
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
+Fuse = Annotated[
+    bool,
+    typer.Option(
+        "--fuse",
+        help="Predict and segment layer by layer, and keep no embeddings; for large images.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
 Seams = Annotated[

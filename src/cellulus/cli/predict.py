@@ -14,13 +14,14 @@ def predict(
     seed: options.Seed = None,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
+    fuse: options.Fuse = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Apply a model to images; prints where the predictions are."""
+    """Apply a model to images; prints where the predictions are, or with --fuse the labels."""
     from cellulus.cli import crews, jobs, plans
 
     job, file = jobs.job_of_prediction(
@@ -31,11 +32,12 @@ def predict(
         return
     with crews.hired(workers, scheduler) as crew:
         run = job.start(resume=resume, overwrite=overwrite)
+        from cellulus.pipeline.fuse import fuse as fused
         from cellulus.pipeline.predict import predict
 
         with console.working(run.folder) as progress:
-            predictions = predict(
+            results = (fused if fuse else predict)(
                 job.experiment, run, model=file,
                 device=device, crew=crew, resume=resume, overwrite=overwrite, progress=progress,
             )  # fmt: skip
-        console.result(*predictions)
+        console.result(*results)

@@ -13,6 +13,7 @@ def run(
     seed: options.Seed = None,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
+    fuse: options.Fuse = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -33,6 +34,7 @@ def run(
         with console.working(folder.folder) as progress:
             report = run(
                 job.experiment, folder,
-                device=device, crew=crew, resume=resume, overwrite=overwrite, progress=progress,
+                device=device, crew=crew, fused=fuse,
+                resume=resume, overwrite=overwrite, progress=progress,
             )  # fmt: skip
         console.result(report)

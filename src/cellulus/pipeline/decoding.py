@@ -40,11 +40,15 @@ class Decoding:
         The settings.
     folder
         Where the surveys left what they found.
+    known
+        How much of that there is when a part of the image is decoded before all is surveyed:
+        a worker that opened this when less was known must open it again.
     """
 
     path: Path
     experiment: Experiment
     folder: Path
+    known: int = 0
 
     def open(self) -> Callable[[Block], tuple[NDArray[np.uint32], NDArray[np.int64]]]:
         """See `cellulus.pipeline.labelling.Source`."""

@@ -107,7 +107,7 @@ def _case(run: Run, sample: Sample, labels: Volume, row: Mapping[str, Any], why:
         image=prediction.read_image(region),
         labels=labels.read(region)[0],
         voxel_size=prediction.image.voxel_size,
-        offsets=said[: labels.ndim],
+        offsets=None if prediction.facts.fused else said[: labels.ndim],
         uncertainty=said[-1],
         truth=sample.truth.read(region)[0].astype(np.uint32) if sample.truth else None,
         scores=numbers or None,

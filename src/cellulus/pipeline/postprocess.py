@@ -25,7 +25,15 @@ from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.measuring import GrowingLabels, Measuring, StoredLabels
 from cellulus.pipeline.prediction import Facts, notes_of
 from cellulus.pipeline.reshaping import Reshaping, size_limits
-from cellulus.pipeline.results import Result, begin, groups, names_of, publish
+from cellulus.pipeline.results import (
+    WITHOUT,
+    Result,
+    begin,
+    gaps_of,
+    groups,
+    names_of,
+    publish,
+)
 from cellulus.progress import Silent
 from cellulus.space import Blocks, Scale
 
@@ -178,7 +186,10 @@ def _begin(
         image.open_image()
     grid = Blocks(volume.shape, block_extent(experiment, volume.shape), (0,) * volume.ndim)
     target = run.labels / f"{volume.name}.zarr"
-    made_by = notes | {"postprocess": settings.model_dump(mode="json")}
+    made_by = notes | {
+        "postprocess": settings.model_dump(mode="json"),
+        WITHOUT: gaps_of(volume.path),
+    }
     source = _relative(facts.image if facts else None, target)
     spec = label_spec(grid, volume.voxel_size, made_by, source)
     result = begin(volume.name, target, spec, resume=resume, overwrite=overwrite)

@@ -148,10 +148,10 @@ def begin_predictions(
     models.check_fit(path, card, experiment, ndim, inputs)
     mark = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     for sample in samples:
-        facts = _look(sample, experiment, card, mark)
+        facts = _look(sample, experiment, card, mark).model_copy(update={"fused": fused})
         target = run.predictions / f"{sample.volume.name}.zarr"
         tiles = tiles_of(experiment, Scale(facts.zoom).canonical_shape(facts.shape))
-        spec = _spec(facts, experiment, tiles, fused=fused)
+        spec = _spec(facts, experiment, tiles)
         result = begin(sample.volume.name, target, spec, resume=resume, overwrite=overwrite)
         array = result.pending.temporary / "0"
         yield Predicting(result, Tiling(path, mark, experiment, device, facts, array))
@@ -178,7 +178,7 @@ def _look(sample: Sample, experiment: Experiment, card: models.Card, mark: str) 
     )
 
 
-def _spec(facts: Facts, experiment: Experiment, tiles: Blocks, *, fused: bool) -> writer.Spec:
+def _spec(facts: Facts, experiment: Experiment, tiles: Blocks) -> writer.Spec:
     """Return what is written: a chunk per tile and channel, so that each has one writer."""
     space = "zyx"[-len(facts.shape) :]
     size = tuple(v / z for v, z in zip(facts.voxel_size, facts.zoom, strict=True))
@@ -193,7 +193,7 @@ def _spec(facts: Facts, experiment: Experiment, tiles: Blocks, *, fused: bool) -
         chunks=(1, *tiles.core),
         shards=(len(names), *tiles.core),
         channel_names=names,
-        attributes=facts.model_dump(mode="json") | {"predict": _how(experiment) | {"fused": fused}},
+        attributes=facts.model_dump(mode="json") | {"predict": _how(experiment)},
         missing=math.nan,
     )
 

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, ValidationError
 
 from cellulus.data.normalise import Normalisation
 from cellulus.data.readers import ome_zarr, open_image, open_volumes
+from cellulus.data.volume import Volume
 from cellulus.errors import InputError
 from cellulus.ops.resample import resample, source_region
 from cellulus.settings import Settings
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellulus.data.volume import Volume
     from cellulus.space import Region
 
 
@@ -58,6 +58,8 @@ class Facts(Settings):
     """What predicted."""
     model: str
     """Fingerprint of the model file."""
+    fused: bool = False
+    """Whether embeddings go when they have been segmented, and only the uncertainty stays."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -119,12 +121,15 @@ class Prediction:
         What was predicted from.
     facts
         What was noted beside it.
+    is_growing
+        Whether it is still being written.
     """
 
     name: str
     volume: Volume
     image: Volume
     facts: Facts
+    is_growing: bool = False
 
     @classmethod
     def open(cls, path: Path) -> Prediction:
@@ -137,9 +142,13 @@ class Prediction:
         InputError
             If it is no prediction, or the image has changed its shape.
         """
-        channels = tuple(range(open_image(path).extent("c")))
-        volume = open_volumes(path, channels=channels)[0]
         facts = Facts.of(notes_of(str(path)))
+        is_growing = facts is not None and not ome_zarr.is_image(str(path))
+        if facts is not None and is_growing:
+            volume = _growing(path, facts)
+        else:
+            channels = tuple(range(open_image(path).extent("c")))
+            volume = open_volumes(path, channels=channels)[0]
         if facts is None:
             raise InputError(
                 path,
@@ -147,21 +156,67 @@ class Prediction:
                 found="an image without notes of one",
                 remedy="give an image to run or predict, or a prediction to segment",
             )
-        image = facts.open_image()
-        return cls(path.name.removesuffix(".zarr"), volume, image, facts)
+        name = path.name.removesuffix(".partial").removesuffix(".zarr")
+        return cls(name, volume, facts.open_image(), facts, is_growing)
 
     def read(self, region: Region) -> NDArray[np.float32]:
         """Return the prediction on a part of the image's grid, ``(channels, *S)``.
 
         Linear between canonical voxels, never averaged: offsets of neighbours must not mix.
         """
-        index = [np.arange(part.start, part.stop) for part in region]
-        zoom = tuple(1.0 / z for z in self.facts.zoom)
-        shape = self.volume.shape
-        needed = source_region(index, zoom, shape)
+        index, needed = _indices(region), self.needed(region)
         data = self.volume.read(needed).astype(np.float32)
-        return resample(data, needed, index, zoom, shape, widen=False)
+        return resample(data, needed, index, self._zoom, self.volume.shape, widen=False)
+
+    def needed(self, region: Region) -> Region:
+        """Return the part of the canonical grid that a part of the image's grid is made from."""
+        return source_region(_indices(region), self._zoom, self.volume.shape)
 
     def read_image(self, region: Region) -> NDArray[np.float32]:
         """Return normalised intensities, ``(C, *S)``."""
         return self.facts.normalisation(self.image.read(region))
+
+    def require_embeddings(self) -> None:
+        """Refuse a prediction that is not whole.
+
+        Raises
+        ------
+        InputError
+            If it is still being written, or its embeddings were dropped when it was segmented.
+        """
+        if self.is_growing:
+            raise InputError(
+                self.volume.path,
+                expected="a whole prediction",
+                found="one that is still being written, or was interrupted",
+                remedy="go on with predict --resume",
+            )
+        if self.facts.fused:
+            raise InputError(
+                self.volume.path,
+                expected="a prediction with its embeddings",
+                found="one whose embeddings were dropped when it was segmented (--fuse)",
+                remedy="predict it again, with --overwrite",
+            )
+
+    @property
+    def _zoom(self) -> tuple[float, ...]:
+        return tuple(1.0 / z for z in self.facts.zoom)
+
+
+def _growing(path: Path, facts: Facts) -> Volume:
+    """Return the finest level of a prediction that is being written, and has no metadata yet."""
+    array = zarr.open_array(path / "0", mode="r")
+    size = tuple(v / z for v, z in zip(facts.voxel_size, facts.zoom, strict=True))
+    return Volume(
+        name=path.name,
+        array=array,
+        axes="c" + "zyx"[-len(size) :],
+        voxel_size=VoxelSize(size, facts.unit),
+        channels=tuple(range(array.shape[0])),
+        path=str(path),
+    )
+
+
+def _indices(region: Region) -> list[NDArray[np.int64]]:
+    return [np.arange(part.start, part.stop) for part in region]

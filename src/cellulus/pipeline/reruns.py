@@ -120,6 +120,7 @@ def rerun(
         If the labels were not made from the prediction with these settings.
     """
     source, labels = Prediction.open(prediction), open_volumes(segments)[0]
+    source.require_embeddings()
     facts = source.facts
     _require_same(segments, labels.shape, source, experiment)
     decoder, grid = decoder_of(source, experiment), grid_of(source, experiment)

@@ -16,7 +16,9 @@ from cellulus import __version__
 from cellulus.blocks.jobs import Job, finish
 from cellulus.blocks.journal import Journal
 from cellulus.data import pyramid, renames, writer
+from cellulus.data.arrays import OUTCOME
 from cellulus.pipeline.levels import LevelWork
+from cellulus.pipeline.prediction import notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ORDER = ("survey", "predict", "label", "number", "measure", "level")
+WITHOUT = "without"
+"""Among the attributes, the blocks that were left out of what a result is made from."""
+ORDER = ("survey", "predict", "label", "pair", "number", "measure", "level")
 """The stages of a result; each is made from those before it."""
 
 _log = logging.getLogger(__name__)
@@ -74,6 +78,12 @@ class Result:
         return {stage: blocks for stage, blocks in found.items() if blocks}
 
 
+def gaps_of(path: str) -> dict[str, list[int]]:
+    """Return the blocks that are missing in a result, or in what it was made from, by stage."""
+    notes = notes_of(path)
+    return {**notes.get(WITHOUT, {}), **notes.get(OUTCOME, {}).get("quarantined", {})}
+
+
 def begin(name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite: bool) -> Result:
     """Begin to make a result, or go on with it.
 
@@ -86,7 +96,8 @@ def begin(name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite
     spec
         What it will be; its attributes are what it depends on.
     resume, overwrite
-        Go on with, or replace, what is there.
+        Go on with, or replace, what is there. What was made from something with gaps is made
+        anew when these are others: whoever resumes does so to have them closed.
 
     Raises
     ------
@@ -99,6 +110,8 @@ def begin(name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite
     """
     journal = Journal(target.with_name(f"{target.name}.work"))
     facts = {**spec.attributes, "version": __version__}
+    if resume and _was_made_without(target) not in (None, spec.attributes.get(WITHOUT, {})):
+        resume, overwrite = False, True
     goes_on = resume and journal.is_begun and (renames.is_begun(target) or target.exists())
     if goes_on:
         Journal.open(journal.folder, facts, resume=True)  # names what changed
@@ -175,6 +188,13 @@ def publish(results: Sequence[Result], crew: Crew, progress: Progress) -> None:
                 line = f"{result.name}: {stage} of block {index}: {why}"
                 _log.warning("left out %s", line)
                 crew.left_out.append(line)
+
+
+def _was_made_without(target: Path) -> dict[str, list[int]] | None:
+    """Return the gaps in what an earlier run made a result from; None if there was no such run."""
+    grown = renames.temporary(target)
+    there = [path for path in (target, grown) if path.exists()]
+    return dict(notes_of(str(there[0])).get(WITHOUT, {})) if there else None
 
 
 def _make_levels(result: Result, crew: Crew, progress: Progress) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cellulus.pipeline.evaluate import evaluate
+from cellulus.pipeline.fuse import fuse
 from cellulus.pipeline.pages import write_report
 from cellulus.pipeline.postprocess import postprocess
 from cellulus.pipeline.predict import predict
@@ -26,6 +27,7 @@ def run(
     *,
     device: str = "auto",
     crew: Crew | None = None,
+    fused: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -42,6 +44,8 @@ def run(
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     crew
         Who predicts, segments and post-processes; this process by default. It alone trains.
+    fused
+        Whether embeddings go as soon as they are segmented; see `cellulus.pipeline.fuse`.
     resume, overwrite
         Go on where an interrupted run stopped, or replace what is there.
     progress
@@ -59,11 +63,13 @@ def run(
     """
     if not (resume and is_trained(experiment, run)):
         train(experiment, run, device=device, resume=resume, progress=progress)
-    predict(
+    first = fuse if fused else predict
+    first(
         experiment, run, device=device, crew=crew,
         resume=resume, overwrite=overwrite, progress=progress,
     )  # fmt: skip
-    segment(experiment, run, crew=crew, resume=resume, overwrite=overwrite, progress=progress)
+    if not fused:
+        segment(experiment, run, crew=crew, resume=resume, overwrite=overwrite, progress=progress)
     postprocess(experiment, run, crew=crew, resume=resume, overwrite=overwrite, progress=progress)
     if any(entry.truth for entry in experiment.data.apply):
         evaluate(experiment, run, progress=progress)

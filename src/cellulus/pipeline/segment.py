@@ -18,7 +18,15 @@ from cellulus.errors import MissingError, ModelError
 from cellulus.pipeline.decoding import Decoding, SurveyWork, grid_of, survey_grids
 from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.prediction import Prediction
-from cellulus.pipeline.results import Result, begin, groups, names_of, publish
+from cellulus.pipeline.results import (
+    WITHOUT,
+    Result,
+    begin,
+    gaps_of,
+    groups,
+    names_of,
+    publish,
+)
 from cellulus.pipeline.samples import open_samples
 from cellulus.progress import Progress, Silent
 from cellulus.space import Blocks, ball_volume
@@ -134,16 +142,24 @@ class Segmentation:
 
 
 def begin_segmentation(
-    path: Path, experiment: Experiment, run: Run, *, resume: bool = False, overwrite: bool = False
+    path: Path,
+    experiment: Experiment,
+    run: Run,
+    *,
+    growing: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> Segmentation:
     """Begin to segment an image.
 
     Parameters
     ----------
     path
-        Of its prediction, which may still be growing.
+        Of its prediction.
     experiment, run, resume, overwrite
         As for `segment`.
+    growing
+        Whether the prediction is still being written, by whoever asks.
 
     Raises
     ------
@@ -151,6 +167,8 @@ def begin_segmentation(
         As `segment` does.
     """
     prediction = Prediction.open(path)
+    if not growing:
+        prediction.require_embeddings()
     facts = prediction.facts
     if facts.method != experiment.method.name:
         raise ModelError(
@@ -161,7 +179,7 @@ def begin_segmentation(
         )
     grid = grid_of(prediction, experiment)
     made_by = experiment.method.model_dump(mode="json") | experiment.segment.model_dump(mode="json")
-    notes = facts.model_dump(mode="json") | {"segment": made_by}
+    notes = facts.model_dump(mode="json") | {"segment": made_by, WITHOUT: gaps_of(str(path))}
     spec = label_spec(grid, prediction.image.voxel_size, notes)
     target = run.segments / f"{prediction.name}.zarr"
     result = begin(prediction.name, target, spec, resume=resume, overwrite=overwrite)
