@@ -37,7 +37,6 @@ Diameter = Annotated[
 ]
 
 
-class TrainImage(Settings):
 _BYTES = {
     "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
@@ -70,6 +69,7 @@ Memory = Annotated[
 ]
 
 
+class TrainImage(Settings):
     """An image, or a glob of images, to learn from."""
 
     image: str
@@ -229,9 +229,10 @@ class Experiment(Settings):
     """Version of this file format."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything random."""
-    data: Data = Data()
     memory: Memory = "any"
     """Most that a process may take, "8 GB"; tiles and blocks that are "auto" are made to fit."""
+    data: Data = Data()
+    output: Output = Output()
     method: AnyMethod = ObjectCentric()
     network: Network = Network()
     train: Train = Train()
