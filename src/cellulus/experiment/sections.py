@@ -232,7 +232,6 @@ class Experiment(Settings):
     memory: Memory = "any"
     """Most that a process may take, "8 GB"; tiles and blocks that are "auto" are made to fit."""
     data: Data = Data()
-    output: Output = Output()
     method: AnyMethod = ObjectCentric()
     network: Network = Network()
     train: Train = Train()
