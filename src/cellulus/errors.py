@@ -62,6 +62,14 @@ class StorageError(CellulusError, OSError):
     """Reading or writing failed: a full disk, a broken file, no permission."""
 
 
+class UnwritableError(StorageError):
+    """Nothing can be written any more: a disk that is full or read-only, a store that refuses."""
+
+
+class ChunkError(StorageError):
+    """Chunks of an array are damaged or lost; the others can be read."""
+
+
 class ModelError(InputError):
     """A model file that is damaged, or that does not fit the data or the method."""
 

@@ -1,6 +1,6 @@
 """OME-Zarr 0.4 and 0.5, images and label groups, local or at a URL.
 
-Arrays are zarr's own, metadata are checked in `cellulus.data.ngff`.
+Metadata are checked in `cellulus.data.ngff`; arrays say which chunks cannot be read.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from typing import Any
 import zarr
 
 from cellulus.data import ngff
+from cellulus.data.addresses import follow
+from cellulus.data.chunks import ChunkedArray
 from cellulus.data.readers.base import Image, Level, stem
 from cellulus.data.volume import spatial_axes
 from cellulus.errors import InputError, MissingError, StorageError
+from cellulus.files import reading
 
 _MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 def accepts(path: str) -> bool:
     """Return whether a part of the path ends in ``.zarr``, or a folder holds zarr metadata."""
+    path = str(follow(path))
     if re.search(r"\.zarr(/|\\|$)", path):
         return True
     return "://" not in path and any((Path(path) / marker).is_file() for marker in _MARKERS)
@@ -29,7 +33,7 @@ def accepts(path: str) -> bool:
 def is_image(path: str) -> bool:
     """Return whether a path names a group that says it holds an image."""
     try:
-        attributes = _group(path).attrs.asdict()
+        attributes = _group(str(follow(path))).attrs.asdict()
     except (MissingError, InputError, StorageError):
         return False
     inner = attributes.get("ome", attributes)
@@ -46,11 +50,15 @@ def open(path: str, axes: str = "") -> Image:
     InputError
         If the group is no image, or its metadata contradict its arrays.
     """
+    path = str(follow(path))
     group = _group(path)
-    found = ngff.parse(group.attrs.asdict(), path)
+    attributes: dict[str, Any] = group.attrs.asdict()
+    found = ngff.parse(attributes, path)
     if found is None:
         raise _no_image(path, group)
-    levels = tuple(_level(path, group, found, placement) for placement in found.levels)
+    # Labels hold nothing where a block was left out; in an image such a place is a fault.
+    dense = "image-label" not in attributes.get("ome", attributes)
+    levels = tuple(_level(path, group, found, placement, dense) for placement in found.levels)
     return Image(
         name=stem(path),
         path=path,
@@ -63,18 +71,17 @@ def open(path: str, axes: str = "") -> Image:
 def _group(path: str) -> zarr.Group:
     if "://" not in path and not Path(path).exists():
         raise MissingError(path, expected="an OME-Zarr image", found="nothing of that name")
-    try:
-        return zarr.open_group(path, mode="r")
-    except PermissionError as error:
-        raise StorageError(path, expected="permission to read", found=str(error)) from error
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        kind = "a zarr array" if _is_array(path) else "no zarr group"
-        raise InputError(
-            path,
-            expected="a zarr group with OME-Zarr metadata",
-            found=kind,
-            remedy="name the group that holds the array" if "array" in kind else "",
-        ) from error
+    with reading(path):
+        try:
+            return zarr.open_group(path, mode="r")
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            kind = "a zarr array" if _is_array(path) else "no zarr group"
+            raise InputError(
+                path,
+                expected="a zarr group with OME-Zarr metadata",
+                found=kind,
+                remedy="name the group that holds the array" if "array" in kind else "",
+            ) from error
 
 
 def _is_array(path: str) -> bool:
@@ -100,7 +107,7 @@ def _no_image(path: str, group: zarr.Group) -> InputError:
 
 
 def _level(
-    path: str, group: zarr.Group, found: ngff.Multiscale, placement: ngff.Placement
+    path: str, group: zarr.Group, found: ngff.Multiscale, placement: ngff.Placement, dense: bool
 ) -> Level:
     array = _array(path, group, placement.path)
     if array.ndim != len(found.axes):
@@ -115,7 +122,7 @@ def _level(
         dict(zip(found.axes, placement.scale, strict=True)),
         dict(zip(found.axes, found.units, strict=True)),
     )
-    return Level(array, size)
+    return Level(ChunkedArray(array, path, found.axes, dense), size)
 
 
 def _array(path: str, group: zarr.Group, name: str) -> zarr.Array[Any]:
