@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from cellulus.errors import InputError
-from cellulus.ops.overlap import overlap_table
+from cellulus.ops import overlap
+from cellulus.ops.overlap import overlap_table, total
 
 FAR = 2**32 - 1  # the largest id of uint32; a table by id would need 16 GiB
 
@@ -112,3 +113,20 @@ def test_what_is_not_labels_is_refused(labels, truth, text):
         overlap_table(labels, truth)
     assert error.value.where in {"labels", "truth"}
     assert error.value.remedy
+
+
+@pytest.mark.parametrize("rows", [1, 50, 10**6])
+def test_many_tables_add_up_to_the_whole(monkeypatch, rows):
+    monkeypatch.setattr(overlap, "ROWS", rows)
+    rng = np.random.default_rng(0)
+    labels, truth = rng.integers(0, 40, (2, 60, 60))
+    tables = [overlap_table(a, b) for a, b in zip(labels, truth, strict=True)]
+    found, wanted = total(iter(tables)), overlap_table(labels, truth)
+    for name in ("labels", "truth", "counts"):
+        assert np.array_equal(getattr(found, name), getattr(wanted, name))
+        assert getattr(found, name).dtype == getattr(wanted, name).dtype
+
+
+def test_no_table_is_an_empty_one():
+    assert total([]).counts.tolist() == []
+    assert total([]).label_sizes.tolist() == []

@@ -9,7 +9,7 @@ from cellulus.data import writer
 from cellulus.errors import InputError, MissingError
 from cellulus.experiment.sections import ApplyImage, Data, Evaluate, Experiment
 from cellulus.ops.scores import Scores, evaluate_labels, pool
-from cellulus.pipeline import evaluate as step
+from cellulus.pipeline import overlaps
 from cellulus.pipeline.evaluate import evaluate, evaluate_paths
 from cellulus.runs import Run
 from cellulus.space import VoxelSize
@@ -95,7 +95,7 @@ def test_blocks_do_not_change_the_scores(tmp_path, monkeypatch, shape):
     shape = tuple(4 * (n // 4) for n in shape)
     labels, truth = moved(mosaic(2, shape), 1), mosaic(2, shape)
     paths = write(tmp_path / "a.zarr", labels), write(tmp_path / "b.zarr", truth)
-    monkeypatch.setattr(step, "_BLOCK", {2: 7, 3: 7})
+    monkeypatch.setattr(overlaps, "portion_of", lambda *_: (7,) * len(shape))
     scores = evaluate_paths(*map(str, paths), IOU)
     assert scores.images == (evaluate_labels(labels, truth, IOU, name="a"),)
 

@@ -10,6 +10,8 @@ from cellulus.cli import console, options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cellulus.blocks.crew import Crew
+    from cellulus.cli.jobs import Job
     from cellulus.ops.scores import ImageScores, Scores
 
 
@@ -18,42 +20,66 @@ def evaluate(
     output: options.Output = None,
     changes: options.Set = [],  # noqa: B006 - typer copies it
     seams: options.Seams = False,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    resume: options.Resume = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Score labels against the truth; prints a table per image and of all together."""
+    from cellulus.cli import crews, jobs
+    from cellulus.errors import InputError
+
     if seams:
         from cellulus.cli.seams import show
 
+        if workers is not None or scheduler is not None:
+            raise InputError(
+                "--seams",
+                expected="neither --workers nor --scheduler: planes are compared in one process",
+                found="--workers" if scheduler is None else "--scheduler",
+            )
         show(target, output, changes, as_json=as_json)
         return
-    scores = _scores(target, output, changes)
+    job = jobs.job_of(target, output=output, changes=changes)
+    if job is None and len(target) != 2:
+        raise InputError(
+            " ".join(target), expected="an experiment, or labels and truth", found="neither"
+        )
+    with crews.hired(workers, scheduler) as crew:
+        if job is None:
+            iou = jobs.defaults(changes).evaluate.iou
+            scores = _of_paths(target, output, iou, crew, resume=resume)
+        else:
+            scores = _of_run(job, crew, resume=resume)
     if as_json:
         console.result(scores.to_json().rstrip())
     else:
         _show(scores)
 
 
-def _scores(target: Sequence[str], output: Path | None, changes: Sequence[str]) -> Scores:
-    from cellulus.cli import jobs
-    from cellulus.errors import InputError
-    from cellulus.files import write_text
+def _of_run(job: Job, crew: Crew, *, resume: bool) -> Scores:
+    from cellulus.pipeline.evaluate import evaluate
     from cellulus.runs import Run
 
-    job = jobs.job_of(target, output=output, changes=changes)
-    if job is None and len(target) != 2:
-        raise InputError(
-            " ".join(target), expected="an experiment, or labels and truth", found="neither"
+    with console.working(job.folder) as progress:
+        return evaluate(
+            job.experiment, Run(job.folder), crew=crew, resume=resume, progress=progress
         )
-    from cellulus.pipeline.evaluate import evaluate, evaluate_paths
 
-    if job is not None:
-        with console.working(job.folder, resumes=False) as progress:
-            return evaluate(job.experiment, Run(job.folder), progress=progress)
-    with console.working(output or Path(), resumes=False) as progress:
-        thresholds = jobs.defaults(changes).evaluate.iou
-        scores = evaluate_paths(target[0], target[1], thresholds, progress=progress)
+
+def _of_paths(
+    paths: Sequence[str], output: Path | None, iou: Sequence[float], crew: Crew, *, resume: bool
+) -> Scores:
+    from cellulus.files import write_text
+    from cellulus.pipeline.evaluate import evaluate_paths
+    from cellulus.runs import Run
+
+    with console.working(output or Path()) as progress:
+        scores = evaluate_paths(
+            paths[0], paths[1], iou, folder=output, crew=crew, resume=resume, progress=progress
+        )
     if output is not None:
         write_text(Run(output).scores, scores.to_json())
     return scores

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -17,8 +17,14 @@ from numpy.typing import NDArray
 
 from cellulus.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 Ids = NDArray[np.uint64]
 Counts = NDArray[np.int64]
+
+ROWS = 2**20
+"""Rows of tables that are added up together at least."""
 
 
 class Pairs(NamedTuple):
@@ -65,11 +71,7 @@ class OverlapTable:
 
     def __add__(self, other: OverlapTable) -> OverlapTable:
         """Return the table of two disjoint regions together."""
-        return _summed(
-            np.concatenate([self.labels, other.labels]),
-            np.concatenate([self.truth, other.truth]),
-            np.concatenate([self.counts, other.counts]),
-        )
+        return _together([self, other])
 
     @cached_property
     def label_sizes(self) -> Counts:
@@ -125,6 +127,33 @@ def overlap_table(labels: NDArray[Any], truth: NDArray[Any]) -> OverlapTable:
     _refuse_negative(table.labels, labels.dtype, "labels")
     _refuse_negative(table.truth, truth.dtype, "truth")
     return table
+
+
+def total(tables: Iterable[OverlapTable]) -> OverlapTable:
+    """Return the table of disjoint regions together.
+
+    Parameters
+    ----------
+    tables
+        Of each; at any time a few are held, no longer together than what they add up to.
+    """
+    whole, waiting, rows = _together([]), list[OverlapTable](), 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.counts.size
+        # Sorting all for each table would take time that grows with their number squared.
+        if rows > max(ROWS, whole.counts.size):
+            whole, waiting, rows = _together([whole, *waiting]), [], 0
+    return _together([whole, *waiting])
+
+
+def _together(tables: Sequence[OverlapTable]) -> OverlapTable:
+    none = np.zeros(0, np.uint64)
+    return _summed(
+        np.concatenate([none, *(table.labels for table in tables)]),
+        np.concatenate([none, *(table.truth for table in tables)]),
+        np.concatenate([none.astype(np.int64), *(table.counts for table in tables)]),
+    )
 
 
 def _width(array: NDArray[Any], name: str) -> int:

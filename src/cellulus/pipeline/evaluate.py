@@ -1,38 +1,41 @@
-"""Labels and truth to scores, block by block: memory does not grow with the image.
+"""The step from labels and truth to scores.
 
-Knows nothing of how labels came about, and leaves all counting to `cellulus.ops`.
+Knows nothing of how labels came about; `overlaps` says how they are read, `cellulus.ops` counts.
 """
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellulus.data.readers import expand, open_volumes
 from cellulus.errors import InputError, MissingError
+from cellulus.experiment.load import absolute
 from cellulus.files import write_text
-from cellulus.ops.overlap import OverlapTable, overlap_table
 from cellulus.ops.scores import pool, score_table
+from cellulus.pipeline.overlaps import overlaps
 from cellulus.pipeline.samples import open_samples
-from cellulus.progress import Silent
-from cellulus.space import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
+    from cellulus.blocks.crew import Crew
     from cellulus.data.volume import Volume
     from cellulus.experiment.sections import Experiment
+    from cellulus.ops.overlap import OverlapTable
     from cellulus.ops.scores import Scores
     from cellulus.progress import Progress
     from cellulus.runs import Run
 
-# Edge of the blocks read at once, about 16 million voxels [voxel].
-_BLOCK = {2: 4096, 3: 256}
 
-
-def evaluate(experiment: Experiment, run: Run, *, progress: Progress | None = None) -> Scores:
+def evaluate(
+    experiment: Experiment,
+    run: Run,
+    *,
+    crew: Crew | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Scores:
     """Score the labels of a run where the experiment names a truth, and store the scores.
 
     Parameters
@@ -41,8 +44,12 @@ def evaluate(experiment: Experiment, run: Run, *, progress: Progress | None = No
         Which images have a truth, and the thresholds.
     run
         ``labels/`` is read, ``scores.json`` is written.
+    crew
+        Who counts; this process by default.
+    resume
+        Whether blocks that an interrupted run has counted are not counted again.
     progress
-        One unit per image.
+        One unit per block.
 
     Raises
     ------
@@ -64,13 +71,21 @@ def evaluate(experiment: Experiment, run: Run, *, progress: Progress | None = No
     paths = [run.labels / f"{name}.zarr" for name, _ in truths]
     _require(paths, run.labels)
     pairs = [(open_volumes(path)[0], truth) for path, (_, truth) in zip(paths, truths, strict=True)]
-    scores = _scored(pairs, experiment.evaluate.iou, progress or Silent())
-    write_text(run.scores, scores.to_json())
+    with overlaps(pairs, run.folder, crew=crew, resume=resume, progress=progress) as tables:
+        scores = _pooled(pairs, tables, experiment.evaluate.iou)
+        write_text(run.scores, scores.to_json())
     return scores
 
 
 def evaluate_paths(
-    labels: str, truth: str, iou: Sequence[float], *, progress: Progress | None = None
+    labels: str,
+    truth: str,
+    iou: Sequence[float],
+    *,
+    folder: Path | None = None,
+    crew: Crew | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> Scores:
     """Score label files against truth files.
 
@@ -81,8 +96,10 @@ def evaluate_paths(
         points one by one.
     iou
         Thresholds, above 0 and at most 1, inclusive.
-    progress
-        One unit per image.
+    folder
+        Keeps what was counted if this is interrupted; by default nothing does.
+    crew, resume, progress
+        As for `evaluate`.
 
     Raises
     ------
@@ -91,7 +108,8 @@ def evaluate_paths(
         have no partner of their name.
     """
     found, wanted = (
-        [volume for path in expand(pattern) for volume in open_volumes(path)]
+        # Absolute, because a worker may stand in another folder.
+        [volume for path in expand(absolute(pattern, Path())) for volume in open_volumes(path)]
         for pattern in (labels, truth)
     )
     if len(found) != len(wanted):
@@ -101,43 +119,16 @@ def evaluate_paths(
             found=str(len(wanted)),
             remedy=_lonely(found, wanted),
         )
-    return _scored(list(zip(found, wanted, strict=True)), iou, progress or Silent())
+    pairs = list(zip(found, wanted, strict=True))
+    with overlaps(pairs, folder, crew=crew, resume=resume, progress=progress) as tables:
+        return _pooled(pairs, tables, iou)
 
 
-def _scored(
-    pairs: Sequence[tuple[Volume, Volume]], iou: Sequence[float], progress: Progress
+def _pooled(
+    pairs: Sequence[tuple[Volume, Volume]], tables: Iterable[OverlapTable], iou: Sequence[float]
 ) -> Scores:
-    progress.start("evaluate", len(pairs))
-    images = []
-    for labels, truth in pairs:
-        images.append(score_table(_table(labels, truth), iou, name=labels.name))
-        progress.advance()
-    progress.finish()
-    return pool(images)
-
-
-def _table(labels: Volume, truth: Volume) -> OverlapTable:
-    if labels.shape != truth.shape:
-        raise InputError(
-            truth.path or truth.name,
-            expected=f"the shape of {labels.path or labels.name}, {labels.shape}",
-            found=f"shape {truth.shape}",
-            remedy="score labels on the grid and the pyramid level of the truth",
-        )
-    core = (_BLOCK[labels.ndim],) * labels.ndim
-    regions = (block.core for block in blocks(labels.shape, core, (0,) * labels.ndim))
-    try:
-        return reduce(add, (overlap_table(labels.read(r)[0], truth.read(r)[0]) for r in regions))
-    except InputError as error:
-        side = {"labels": labels, "truth": truth}.get(error.where)
-        if side is None:
-            raise
-        raise InputError(
-            side.path or side.name,
-            expected=error.expected,
-            found=error.found,
-            remedy=error.remedy,
-        ) from error
+    named = zip((labels.name for labels, _ in pairs), tables, strict=True)
+    return pool([score_table(table, iou, name=name) for name, table in named])
 
 
 def _require(paths: Sequence[Path], folder: Path) -> None:

@@ -43,7 +43,7 @@ def run(
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     crew
-        Who predicts, segments and post-processes; this process by default. It alone trains.
+        Who does all steps but training, which is done here; this process by default.
     fused
         Whether embeddings go as soon as they are segmented; see `cellulus.pipeline.fuse`.
     resume, overwrite
@@ -72,5 +72,5 @@ def run(
         segment(experiment, run, crew=crew, resume=resume, overwrite=overwrite, progress=progress)
     postprocess(experiment, run, crew=crew, resume=resume, overwrite=overwrite, progress=progress)
     if any(entry.truth for entry in experiment.data.apply):
-        evaluate(experiment, run, progress=progress)
+        evaluate(experiment, run, crew=crew, resume=resume, progress=progress)
     return write_report(experiment, run)

@@ -1,0 +1,214 @@
+"""How labels and truth on disk overlap, counted block by block: memory grows with the objects only.
+
+Of each block a table is kept of how many voxels its objects share; the tables add up, so any
+cutting gives the same. Knows nothing of scores.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellulus import __version__
+from cellulus.blocks.crew import Alone, Crew
+from cellulus.blocks.jobs import Job, finish
+from cellulus.blocks.journal import Journal
+from cellulus.data.portions import portion_of
+from cellulus.errors import InputError, StorageError
+from cellulus.files import read_arrays, write_arrays
+from cellulus.ops.overlap import OverlapTable, overlap_table, total
+from cellulus.pipeline.prediction import notes_of
+from cellulus.pipeline.samples import fingerprint
+from cellulus.progress import Progress, Silent
+from cellulus.space import Blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from cellulus.data.volume import Volume
+
+WORK = "scores.json.work"
+"""Folder of what is counted on the way."""
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def overlaps(
+    pairs: Sequence[tuple[Volume, Volume]],
+    folder: Path | None,
+    *,
+    crew: Crew | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[Iterator[OverlapTable]]:
+    """Count how labels and truths overlap.
+
+    Parameters
+    ----------
+    pairs
+        Labels, and their truth.
+    folder
+        Keeps in `WORK` what was counted, until the body is done with it; by default nothing does.
+    crew
+        Who counts; this process by default.
+    resume
+        Whether to go on with what was counted, if it was of these labels and truths.
+    progress
+        One unit per block.
+
+    Yields
+    ------
+    tables
+        Of each pair.
+
+    Raises
+    ------
+    InputError
+        If labels and truth do not fit, or are none.
+    StorageError
+        If a part of them cannot be read: nobody could tell what is missing in a score.
+    """
+    with _begun(_facts(pairs), folder, crew, resume=resume) as journal:
+        names = [f"overlap-{number}" for number in range(len(pairs))]
+        works = [
+            OverlapWork.of(*pair, journal.folder / f"{name}-parts")
+            for name, pair in zip(names, pairs, strict=True)
+        ]
+        jobs = [
+            Job(work, journal.stage(name), len(work.grid))
+            for name, work in zip(names, works, strict=True)
+        ]
+        finish(jobs, crew or Alone(), progress or Silent(), "evaluate")
+        for work, job in zip(works, jobs, strict=True):
+            _refuse_gaps(work, job.stage.failed())
+        yield (work.found() for work in works)
+
+
+@dataclass(frozen=True)
+class OverlapWork:
+    """Counts how labels and truth overlap, block by block, and keeps the tables.
+
+    Attributes
+    ----------
+    labels, truth
+        Of the same shape.
+    grid
+        The blocks.
+    folder
+        Gets ``<index>.npz``.
+    """
+
+    labels: Volume
+    truth: Volume
+    grid: Blocks
+    folder: Path
+
+    @classmethod
+    def of(cls, labels: Volume, truth: Volume, folder: Path) -> OverlapWork:
+        """Return the work in blocks that suit both files.
+
+        Raises
+        ------
+        InputError
+            If the shapes differ.
+        """
+        if labels.shape != truth.shape:
+            raise InputError(
+                truth.path or truth.name,
+                expected=f"the shape of {labels.path or labels.name}, {labels.shape}",
+                found=f"shape {truth.shape}",
+                remedy="score labels on the grid and the pyramid level of the truth",
+            )
+        grid = Blocks(labels.shape, portion_of(labels, truth), (0,) * labels.ndim)
+        return cls(labels, truth, grid, folder)
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        """See `cellulus.blocks.crew.Work`."""
+
+        def do(index: int) -> dict[str, Any]:
+            region = self.grid[index].core
+            table = self.table(self.labels.read(region)[0], self.truth.read(region)[0])
+            write_arrays(self.folder / f"{index}.npz", **asdict(table))
+            return {}
+
+        return do
+
+    def found(self) -> OverlapTable:
+        """Return the table of the whole, when all blocks are done."""
+        paths = (self.folder / f"{index}.npz" for index in range(len(self.grid)))
+        return total(OverlapTable(**read_arrays(path)) for path in paths)
+
+    def table(self, labels: NDArray[Any], truth: NDArray[Any]) -> OverlapTable:
+        """Count a block; an error names the file that holds no ids."""
+        try:
+            return overlap_table(labels, truth)
+        except InputError as error:
+            side = {"labels": self.labels, "truth": self.truth}.get(error.where)
+            if side is None:
+                raise
+            raise InputError(
+                side.path or side.name,
+                expected=error.expected,
+                found=error.found,
+                remedy=error.remedy,
+            ) from error
+
+
+@contextmanager
+def _begun(
+    facts: dict[str, Any], folder: Path | None, crew: Crew | None, *, resume: bool
+) -> Iterator[Journal]:
+    """Begin to count, or go on if labels and truths are the same; at the end the counts go."""
+    if folder is None:
+        # Workers elsewhere see the current folder, but hardly a temporary one of this machine.
+        near = None if isinstance(crew or Alone(), Alone) else Path.cwd()
+        with tempfile.TemporaryDirectory(prefix="cellulus-", dir=near) as somewhere:
+            yield Journal.open(Path(somewhere) / WORK, facts, resume=False)
+        return
+    try:
+        journal = Journal.open(folder / WORK, facts, resume=resume)
+    except InputError:
+        _log.warning("labels or truths have changed since they were counted: all are counted anew")
+        journal = Journal.open(folder / WORK, facts, resume=False)
+    yield journal
+    journal.close()
+
+
+def _facts(pairs: Sequence[tuple[Volume, Volume]]) -> dict[str, Any]:
+    """Return what tells labels and truths from others.
+
+    Raises
+    ------
+    InputError
+        If they do not fit, or are no labels.
+    """
+    facts: dict[str, Any] = {"version": __version__}
+    for number, (labels, truth) in enumerate(pairs):
+        work = OverlapWork.of(labels, truth, Path())
+        work.table(np.zeros(0, labels.dtype), np.zeros(0, truth.dtype))  # refuses other types
+        facts[f"cut {number}"] = list(work.grid.core)
+        for side in (labels, truth):
+            told = [side.path, side.time, fingerprint(side), notes_of(side.path)]
+            facts[f"{'labels' if side is labels else 'truth'} {number}"] = told
+    return facts
+
+
+def _refuse_gaps(work: OverlapWork, failed: Mapping[int, str]) -> None:
+    """Refuse to score what could be read in part only: nobody could tell what is missing."""
+    if failed:
+        index, reason = next(iter(failed.items()))
+        raise StorageError(
+            work.labels.path or work.labels.name,
+            expected="labels and a truth that can be read whole",
+            found=f"{len(failed)} of {len(work.grid)} blocks that cannot; block {index}: {reason}",
+            remedy="repair them; --resume then counts these blocks alone",
+        )
