@@ -6,6 +6,7 @@ A reader, or a run that was cut, never meets half a file. Knows nothing of what 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -15,12 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellulus.errors import StorageError
+from cellulus.errors import CellulusError, MissingError, StorageError, UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+CLIENTS = {"aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "paramiko"}
+"""Packages that speak to stores, and raise errors of their own."""
+LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""What a disk says that will not take anything else either."""
 
 
 def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
@@ -86,19 +92,67 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 @contextlib.contextmanager
-def storage(path: object) -> Iterator[None]:
-    """Turn an `OSError` of the body into a `StorageError` about `path`."""
+def storage(place: object) -> Iterator[None]:
+    """Turn what a disk or a store refuses to the body into a `StorageError` about a place.
+
+    It is an `UnwritableError` where writing something else would be refused too. A store whose
+    client gave up, which tries again by itself, counts as such.
+    """
     try:
         yield
-    except StorageError:
+    except CellulusError:
         raise
-    except OSError as error:
-        raise StorageError(
-            path,
-            expected="a place that can be written to",
-            found=error.strerror or str(error),
-            remedy="free some space or permit writing there, or choose another with --output",
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        is_store = "://" in str(place)
+        lasts = is_store or getattr(error, "errno", None) in LASTING
+        remedy = (
+            "see that it is there and that your credentials permit writing"
+            if is_store
+            else "free some space or permit writing there, or choose another with --output"
+        )
+        raise (UnwritableError if lasts else StorageError)(
+            place, expected="a place that can be written to", found=_reason(error), remedy=remedy
         ) from error
+
+
+@contextlib.contextmanager
+def reading(place: object) -> Iterator[None]:
+    """Turn what a disk or a store refuses to the body into a `StorageError`; all but absence."""
+    try:
+        yield
+    except (CellulusError, FileNotFoundError):
+        raise
+    except ImportError as error:
+        if "://" not in str(place):
+            raise
+        raise MissingError(
+            place,
+            expected="the package for URLs of this kind",
+            found=str(error),
+            remedy='pip install "cellulus[cloud]" has the one for s3://',
+        ) from error
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        raise StorageError(
+            place, expected="a place that can be read", found=_reason(error)
+        ) from error
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether it is a disk or a store that failed, and not a program."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError | NotImplementedError) or bool(packages & CLIENTS)
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says; those without words are asked for their name."""
+    said = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, NotImplementedError):
+        return said or "a store that can only be read"
+    return said or type(error).__name__
 
 
 def _umask() -> int:

@@ -1,8 +1,8 @@
 """Bringing a job to its end: every block that is not done is done, noted, or quarantined.
 
 A block that keeps failing must not cost the others: it is noted with its reason and left out. A
-job of which nothing succeeds is no case of a bad block, and its first failure is raised. Knows
-nothing of what is done to a block.
+job of which nothing succeeds is no case of a bad block, and its first failure is raised; nor is a
+disk that is full, where the job stops at once. Knows nothing of what is done to a block.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellulus.blocks.crew import Task
+from cellulus.errors import UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +67,8 @@ def finish(jobs: Sequence[Job], crew: Crew, progress: Progress, what: str) -> No
 
     Raises
     ------
+    UnwritableError
+        If nothing can be written any more: no block after this one could be kept either.
     Exception
         What stopped the first block of a job, if none of its blocks could be done.
     """
@@ -91,6 +94,8 @@ def finish(jobs: Sequence[Job], crew: Crew, progress: Progress, what: str) -> No
         number = of[id(end.task.work)]
         if end.error is None:
             succeeded[number] += 1
+        elif isinstance(end.error, UnwritableError):
+            raise end.error
         else:
             if not succeeded[number]:
                 failures[number].append(end.error)

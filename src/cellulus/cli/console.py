@@ -90,7 +90,7 @@ def traceback(failure: Exception) -> None:
 
 
 @contextlib.contextmanager
-def working(folder: Path, *, resumes: bool = True) -> Iterator[Progress]:
+def working(folder: Path | str, *, resumes: bool = True) -> Iterator[Progress]:
     """Show the progress of a step that writes to `folder`; say how to go on if it is cut."""
     try:
         with _progress() as progress:

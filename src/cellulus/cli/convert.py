@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cellulus.cli import console, options
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 def convert(
     files: options.Files,
-    output: options.OutputFolder = Path("converted"),
+    output: options.OutputFolder = "converted",
     ngff: options.Ngff = "0.5",
     axes: options.Axes = "",
     overwrite: options.Overwrite = False,

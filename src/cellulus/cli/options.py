@@ -105,8 +105,12 @@ OutputFile = Annotated[
     ),
 ]  # fmt: skip
 OutputFolder = Annotated[
-    Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write OME-Zarr images.")
-]
+    str,
+    typer.Option(
+        "-o", "--output", metavar="FOLDER|URL",
+        help="Where to write OME-Zarr images; in a store, such as s3://BUCKET/FOLDER, too.",
+    ),
+]  # fmt: skip
 Model = Annotated[
     Path | None,
     typer.Option(

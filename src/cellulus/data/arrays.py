@@ -5,7 +5,6 @@ Knows nothing of how they are filled or when they appear (that is `cellulus.data
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,12 +13,13 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from cellulus.data import pyramid
+from cellulus.data.addresses import Address, follow
 from cellulus.data.ngff import Description, Kind, Ngff, Placement
-from cellulus.errors import CellulusError, InputError, StorageError
+from cellulus.errors import CellulusError, InputError
+from cellulus.files import reading, storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
     from cellulus.space import VoxelSize
 
@@ -157,7 +157,7 @@ class Spec:
         )
 
 
-def create_array(folder: Path, name: str, spec: Spec, shape: tuple[int, ...]) -> zarr.Array[Any]:
+def create_array(group: Address, name: str, spec: Spec, shape: tuple[int, ...]) -> zarr.Array[Any]:
     """Create one level."""
     chunks, shards = spec.chunking(shape)
     common: dict[str, Any] = {"shape": shape, "dtype": spec.dtype, "chunks": chunks}
@@ -177,16 +177,35 @@ def create_array(folder: Path, name: str, spec: Spec, shape: tuple[int, ...]) ->
             "compressors": BloscCodec(cname="zstd", clevel=3, shuffle=shuffle),
             "dimension_names": tuple(spec.axes),
         }
-    return zarr.create_array(folder, name=name, fill_value=spec.missing, overwrite=True, **common)
+    return zarr.create_array(
+        follow(group), name=name, fill_value=spec.missing, overwrite=True, **common
+    )
 
 
-def is_array(path: Path) -> bool:
-    """Return whether an array was begun at a path; a folder alone is none yet."""
-    return any((path / name).exists() for name in ("zarr.json", ".zarray"))
+def ranges_of(spec: Spec, coarsest: zarr.Array[Any]) -> list[tuple[float, float]]:
+    """Return the intensities that a viewer should show, per channel."""
+    if spec.kind == "labels":
+        return []
+    channels = spec.shape[spec.axes.index("c")] if "c" in spec.axes else 1
+    ranges = []
+    for channel in range(channels):
+        index = {"t": 0, "c": channel}
+        part = np.asarray(coarsest[tuple(index.get(axis, slice(None)) for axis in spec.axes)])
+        finite = part[np.isfinite(part)].astype(np.float64)
+        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+        ranges.append((float(low), float(high)))
+    return ranges
+
+
+def open_array(address: Address, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
+    """Open an array of an image that is there or growing, wherever its data are."""
+    address = follow(address)
+    with reading(address):
+        return zarr.open_array(address, mode=mode)
 
 
 def existing_array(
-    where: Path, folder: Path, spec: Spec, mode: Literal["r", "r+"]
+    where: Address, group: Address, spec: Spec, mode: Literal["r", "r+"]
 ) -> zarr.Array[Any]:
     """Open the finest level of an earlier run.
 
@@ -196,8 +215,11 @@ def existing_array(
         If it is not what `spec` says.
     """
     try:
-        group = zarr.open_group(folder, mode=mode)
-        array = group["0"]
+        with reading(follow(where)):
+            opened = zarr.open_group(follow(group), mode=mode)
+            array = opened["0"]
+    except CellulusError:
+        raise
     except (OSError, KeyError, ValueError) as error:
         raise InputError(where, expected="what an earlier run wrote", found=str(error)) from error
     if not isinstance(array, zarr.Array):
@@ -205,7 +227,7 @@ def existing_array(
     chunks, shards = spec.chunking(spec.shape)
     wanted = (spec.shape, spec.dtype, chunks, shards if spec.ngff == "0.5" else None)
     found = (array.shape, array.dtype, array.chunks, array.shards)
-    notes = group.attrs.get("cellulus")
+    notes = opened.attrs.get("cellulus")
     if isinstance(notes, dict):
         notes = {key: value for key, value in notes.items() if key != OUTCOME}
     if wanted != found or notes != spec.attributes:
@@ -218,17 +240,9 @@ def existing_array(
     return array
 
 
-@contextmanager
-def failures(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a `StorageError` that names `path`."""
-    try:
-        yield
-    except CellulusError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            path, expected="to be able to write", found=error.strerror or str(error)
-        ) from error
+def failures(address: Address) -> AbstractContextManager[None]:
+    """Turn what a disk or a store refuses into a `StorageError` that names the place."""
+    return storage(follow(address))
 
 
 def _require(condition: bool, expected: str, found: object) -> None:

@@ -1,14 +1,13 @@
-"""Writing OME-Zarr: a pyramid grows under a temporary name and appears when it is complete.
+"""Writing OME-Zarr: a pyramid grows out of sight and appears when it is complete.
 
 Whoever fills the finest level writes whole shards (`Pending.shards`), several at a time if they
-like; the coarser levels and the metadata follow in `Pending.publish`. Only local paths are
-written, because only there a rename is one step.
+like; the coarser levels and, last of all, the metadata follow in `Pending.publish`. Where an image
+grows and how it appears, on a disk or in a store, is left to `cellulus.data.places`.
 """
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,19 @@ import numpy as np
 import zarr
 
 from cellulus.data import pyramid
-from cellulus.data.arrays import OUTCOME, Spec, create_array, existing_array, failures, is_array
-from cellulus.data.label_groups import label_spec, list_label
+from cellulus.data.addresses import Address, follow, inside, is_array
+from cellulus.data.arrays import (
+    OUTCOME,
+    Spec,
+    create_array,
+    existing_array,
+    failures,
+    open_array,
+    ranges_of,
+)  # fmt: skip
+from cellulus.data.label_groups import label_spec, labels_within, list_label
 from cellulus.data.ngff import ZARR_FORMAT, render
-from cellulus.data.readers import ome_zarr
-from cellulus.data.renames import is_begun, move, temporary
+from cellulus.data.places import Place, may_go, place_of
 from cellulus.errors import ExistsError
 from cellulus.progress import Silent
 
@@ -39,8 +46,8 @@ class Pending:
 
     Attributes
     ----------
-    path
-        Where it will be.
+    place
+        Where it grows and will be.
     spec
         What it is.
     array
@@ -50,18 +57,25 @@ class Pending:
         read-only and `publish` does nothing.
     """
 
-    path: Path
+    place: Place
     spec: Spec
     array: zarr.Array[Any]
     complete: bool = False
     _overwrite: bool = False
-    _listed: bool = False
-    _built: bool = False
+    _listed_in: Address | None = None
+
+    @property
+    def path(self) -> Address:
+        """Where people will find it."""
+        return self.place.shown
 
     @property
     def temporary(self) -> Path:
-        """Where it is until then; the finest level is the array ``0`` in it."""
-        return temporary(self.path)
+        """What leads to it on the disk until then; the finest level is the array ``0`` in it.
+
+        There is none for what is written to a URL without a name on the disk.
+        """
+        return Path(self.place.growing)
 
     @property
     def shards(self) -> tuple[int, ...]:
@@ -74,25 +88,31 @@ class Pending:
         Raises
         ------
         StorageError
-            If the disk is full or refuses.
+            If the disk or the store is full or refuses.
         """
-        with failures(self.path):
+        with failures(self.place.final):
             self.array[region] = data
 
     def build(self, progress: Progress | None = None) -> None:
-        """Make the coarser levels, then the metadata, still under the temporary name.
+        """Make the coarser levels.
 
         Raises
         ------
         StorageError
-            If the disk is full or refuses.
+            If the disk or the store is full or refuses.
         """
-        if self.complete or self._built:
-            return
-        with failures(self.path):
-            self._fill_levels(progress or Silent())
-            self._describe()
-        self._built = True
+        grids, made, listener = self.spec.grids, [self.array], progress or Silent()
+        with failures(self.place.final):
+            for index in range(1, len(grids)):
+                level = create_array(self.place.growing, str(index), self.spec, grids[index].shape)
+                listener.start(
+                    f"level {index} of {self._name}",
+                    pyramid.count(level.shape, level.shards or level.chunks),
+                )
+                source, ratios = pyramid.predecessor(grids, index)
+                pyramid.fill(made[source], level, ratios, self.spec.kind == "image", listener)
+                listener.finish()
+                made.append(level)
 
     def start_level(self, index: int) -> zarr.Array[Any]:
         """Return a coarser level, made if it is not there, for whoever fills levels themselves.
@@ -100,17 +120,30 @@ class Pending:
         Raises
         ------
         StorageError
-            If the disk is full or refuses.
+            If the disk or the store is full or refuses.
         """
-        with failures(self.path):
-            if is_array(self.temporary / str(index)):
-                return zarr.open_array(self.temporary / str(index), mode="r+")
-            return create_array(self.temporary, str(index), self.spec, self.spec.grids[index].shape)
+        address = inside(self.place.growing, str(index))
+        with failures(self.place.final):
+            if is_array(address):
+                return open_array(address, "r+")
+            shape = self.spec.grids[index].shape
+            return create_array(self.place.growing, str(index), self.spec, shape)
+
+    def start_labels(
+        self, name: str, dtype: DTypeLike = np.uint32, attributes: dict[str, Any] | None = None
+    ) -> Pending:
+        """Begin to write labels that are to appear together with this image.
+
+        Parameters and errors are those of `create_labels`.
+        """
+        spec = labels_within(self.spec, np.dtype(dtype), attributes or {})
+        parent = inside(self.place.growing, "labels")
+        return replace(create(inside(parent, name), spec), _listed_in=parent)
 
     def publish(
         self, progress: Progress | None = None, *, notes: dict[str, Any] | None = None
-    ) -> Path:
-        """Make levels and metadata, then give it its name; an old one goes only then.
+    ) -> Address:
+        """Make levels and metadata, and let it appear; an old one goes only then, if it can wait.
 
         Parameters
         ----------
@@ -123,65 +156,56 @@ class Pending:
         Raises
         ------
         StorageError
-            If the disk is full or refuses; what was there before is still there.
+            If the disk or the store is full or refuses.
         """
         if self.complete:
             return self.path
         if notes is None:
             self.build(progress)
-        with failures(self.path):
-            if notes is not None:
-                self._describe()
-                group = zarr.open_group(self.temporary, mode="r+")
-                group.attrs["cellulus"] = {**self.spec.attributes, OUTCOME: notes}
-            move(self.temporary, self.path, replace=self._overwrite)
-            if self._listed:
-                list_label(self.path, self.spec.ngff)
+        with failures(self.place.final):
+            self._describe({} if notes is None else {OUTCOME: notes})
+            self.place.appear(replace=self._overwrite)
+            if self._listed_in is not None:
+                list_label(self._listed_in, self._name, self.spec.ngff)
         self.complete = True
         return self.path
 
     def discard(self) -> None:
         """Remove what was written so far."""
         if not self.complete:
-            shutil.rmtree(self.temporary, ignore_errors=True)
+            self.place.discard()
 
-    def _describe(self) -> None:
-        """Write the metadata."""
-        coarsest = zarr.open_array(self.temporary / str(len(self.spec.grids) - 1), mode="r")
-        group = zarr.open_group(self.temporary, mode="r+")
-        description = self.spec.description(self.path.name, _ranges(self.spec, coarsest))
-        group.attrs.update(render(description, self.spec.ngff))
+    @property
+    def _name(self) -> str:
+        return str(self.path).rpartition("/")[2]
 
-    def _fill_levels(self, progress: Progress) -> None:
-        """Make every level from the coarsest one before it that it is a whole multiple of."""
-        grids, made = self.spec.grids, [self.array]
-        for index in range(1, len(grids)):
-            level = create_array(self.temporary, str(index), self.spec, grids[index].shape)
-            progress.start(
-                f"level {index} of {self.path.stem}",
-                pyramid.count(level.shape, level.shards or level.chunks),
-            )
-            source, ratios = pyramid.predecessor(grids, index)
-            pyramid.fill(made[source], level, ratios, self.spec.kind == "image", progress)
-            progress.finish()
-            made.append(level)
+    def _describe(self, notes: dict[str, Any]) -> None:
+        """Write the metadata, at once: with them it is an image."""
+        growing = self.place.growing
+        coarsest = open_array(inside(growing, str(len(self.spec.grids) - 1)), "r")
+        description = self.spec.description(self._name, ranges_of(self.spec, coarsest))
+        attributes = {"cellulus": {**self.spec.attributes, **notes}}
+        group = zarr.open_group(follow(growing), mode="r+")
+        group.attrs.update(attributes | render(description, self.spec.ngff))
 
 
 def create(
-    path: Path | str, spec: Spec, *, overwrite: bool = False, resume: bool = False
+    target: Address, spec: Spec, *, overwrite: bool = False, resume: bool = False, store: str = ""
 ) -> Pending:
     """Begin to write an image or a label group of its own.
 
     Parameters
     ----------
-    path
-        Of the zarr group to be.
+    target
+        Path or URL of the zarr group to be.
     spec
         Shape, type, axes and all that is known beforehand.
     overwrite
-        Replace what is there, once the new one is complete.
+        Replace what is there: once the new one is complete on a disk, at once in a store.
     resume
         Go on with what an interrupted run left, or return what a finished one made.
+    store
+        URL that the data go to instead; `target` becomes a link to it.
 
     Raises
     ------
@@ -189,41 +213,35 @@ def create(
         If something is there and neither was asked for, or if it is not OME-Zarr.
     InputError
         If what is there to be resumed is something else than `spec`.
+    MissingError
+        If a package is missing that gives access to the store.
     StorageError
-        If the disk is full or refuses.
+        If the disk or the store is full or refuses.
     """
-    target = Path(path)
-    if target.exists() and not overwrite:
-        if not resume:
-            raise ExistsError(
-                target,
-                expected="a new name",
-                found="something of that name",
-                remedy="choose another name, or ask to overwrite or resume",
-            )
-        return Pending(target, spec, existing_array(target, target, spec, "r"), complete=True)
-    if target.exists() and not ome_zarr.is_image(str(target)):
-        raise ExistsError(
-            target,
-            expected="an OME-Zarr image to overwrite",
-            found="something else",
-            remedy="remove it yourself if you do not need it",
-        )
-    growing = temporary(target)
-    if resume and is_begun(target):
-        return Pending(target, spec, existing_array(target, growing, spec, "r+"), False, overwrite)
-    with failures(target):
+    place = place_of(target, store)
+    obstacles = place.obstacles()
+    if obstacles and resume and not overwrite:
+        done = existing_array(place.final, place.shown, spec, "r")
+        return Pending(place, spec, done, complete=True)
+    for obstacle in obstacles:
+        _refuse(obstacle, overwrite)
+    growing = place.growing
+    if resume and place.is_begun():
+        array = existing_array(place.final, growing, spec, "r+")
+        return Pending(place, spec, array, _overwrite=overwrite)
+    with failures(place.final):
         # What an interrupted run left was never finished, and nobody asked to go on with it.
-        shutil.rmtree(growing, ignore_errors=True)
-        growing.parent.mkdir(parents=True, exist_ok=True)
-        group = zarr.open_group(growing, mode="w", zarr_format=ZARR_FORMAT[spec.ngff])
-        group.attrs["cellulus"] = spec.attributes
+        place.clear()
+        zarr.create_group(
+            follow(growing), zarr_format=ZARR_FORMAT[spec.ngff], overwrite=True,
+            attributes={"cellulus": spec.attributes},
+        )  # fmt: skip
         array = create_array(growing, "0", spec, spec.shape)
-    return Pending(target, spec, array, False, overwrite)
+    return Pending(place, spec, array, _overwrite=overwrite)
 
 
 def create_labels(
-    image: Path | str,
+    image: Address,
     name: str,
     *,
     dtype: DTypeLike = np.uint32,
@@ -238,7 +256,7 @@ def create_labels(
     Parameters
     ----------
     image
-        Path of an OME-Zarr image on a local disk.
+        Path or URL of an OME-Zarr image.
     name
         Of the label group.
     dtype
@@ -256,21 +274,20 @@ def create_labels(
         As in `create`.
     """
     spec = label_spec(str(image), np.dtype(dtype), attributes or {})
-    pending = create(Path(image) / "labels" / name, spec, overwrite=overwrite, resume=resume)
-    pending._listed = True
-    return pending
+    parent = inside(follow(image), "labels")
+    pending = create(inside(parent, name), spec, overwrite=overwrite, resume=resume)
+    return replace(pending, _listed_in=parent)
 
 
-def _ranges(spec: Spec, coarsest: zarr.Array[Any]) -> list[tuple[float, float]]:
-    """Return the intensities that a viewer should show, per channel."""
-    if spec.kind == "labels":
-        return []
-    channels = spec.shape[spec.axes.index("c")] if "c" in spec.axes else 1
-    ranges = []
-    for channel in range(channels):
-        index = {"t": 0, "c": channel}
-        part = np.asarray(coarsest[tuple(index.get(axis, slice(None)) for axis in spec.axes)])
-        finite = part[np.isfinite(part)].astype(np.float64)
-        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-        ranges.append((float(low), float(high)))
-    return ranges
+def _refuse(obstacle: Address, overwrite: bool) -> None:
+    """Refuse to write where something is, unless it may go."""
+    if overwrite and may_go(obstacle):
+        return
+    raise ExistsError(
+        obstacle,
+        expected="an OME-Zarr image to overwrite" if overwrite else "a new name",
+        found="something else" if overwrite else "something of that name",
+        remedy="remove it yourself if you do not need it"
+        if overwrite
+        else "choose another name, or ask to overwrite or resume",
+    )

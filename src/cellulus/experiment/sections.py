@@ -120,6 +120,20 @@ class Data(Settings):
         return value
 
 
+class Output(Settings):
+    """Where results go."""
+
+    store: str = ""
+    """URL of a folder for predictions, segments and labels, "s3://bucket/run"; "" is the run."""
+
+    @field_validator("store")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if value and "://" not in value:
+            raise ValueError('a URL, such as "s3://bucket/run", or "" for the run folder')
+        return value
+
+
 class Network(Settings):
     """The U-Net; two or three dimensions follow from the data."""
 
@@ -232,6 +246,7 @@ class Experiment(Settings):
     memory: Memory = "any"
     """Most that a process may take, "8 GB"; tiles and blocks that are "auto" are made to fit."""
     data: Data = Data()
+    output: Output = Output()
     method: AnyMethod = ObjectCentric()
     network: Network = Network()
     train: Train = Train()

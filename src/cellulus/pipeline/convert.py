@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import math
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellulus.data import pyramid, writer
+from cellulus.data.addresses import Address, inside, is_url
 from cellulus.data.arrays import failures
 from cellulus.data.layouts import find_samples
+from cellulus.data.places import place_of
 from cellulus.errors import CellulusError, ExistsError, InputError, StorageError
 from cellulus.progress import Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -40,13 +43,13 @@ _SHARDS = {"yx": (1024, 1024), "zyx": (64, 512, 512)}
 
 def convert(
     paths: Iterable[Path | str],
-    output: Path | str,
+    output: Address,
     *,
     ngff: Ngff = "0.5",
     overwrite: bool = False,
     axes: str = "",
     progress: Progress | None = None,
-) -> list[Path]:
+) -> list[Address]:
     """Write images and labels in any known layout as OME-Zarr.
 
     Parameters
@@ -54,11 +57,11 @@ def convert(
     paths
         Files and folders; see `cellulus.data.layouts`.
     output
-        Folder for the images, ``<name>.zarr`` each.
+        Folder for the images, or its URL; ``<name>.zarr`` each.
     ngff
         Version of the OME-Zarr specification.
     overwrite
-        Replace images that are there.
+        Replace images that are there; see `cellulus.data.places` for when they go.
     axes
         One letter per axis, out of ``tczyx``, for files that do not tell theirs.
     progress
@@ -78,37 +81,52 @@ def convert(
     ExistsError
         If an image is there and not to be overwritten; nothing is written then.
     StorageError
-        If a file is damaged, or the disk is full or refuses.
+        If a file is damaged, or the disk or the store is full or refuses.
     """
+    with _scratch(output) as scratch:
+        samples = [s for path in paths for s in find_samples(Path(path), axes, scratch)]
+        targets = _targets(samples, output, overwrite=overwrite)
+        for sample, target in zip(samples, targets, strict=True):
+            _write(sample, target, ngff, overwrite, progress or Silent())
+    return targets
+
+
+@contextmanager
+def _scratch(output: Address) -> Iterator[Path]:
+    """Make a folder for what must be unpacked, where there is room for the images too.
+
+    A folder that is made for the images goes again if there are none.
+    """
+    if is_url(output):
+        with tempfile.TemporaryDirectory(prefix="unpacked_") as scratch:
+            yield Path(scratch)
+        return
     folder = Path(output)
     with failures(folder):
         existed = folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix=".unpacked_", dir=folder) as scratch:
-            samples = [s for path in paths for s in find_samples(Path(path), axes, Path(scratch))]
-            targets = _targets(samples, folder, overwrite=overwrite)
-            for sample, target in zip(samples, targets, strict=True):
-                _write(sample, target, ngff, overwrite, progress or Silent())
+            yield Path(scratch)
     except BaseException:
         if not existed and not any(folder.iterdir()):
             folder.rmdir()
         raise
-    return targets
 
 
-def _targets(samples: list[Sample], folder: Path, *, overwrite: bool) -> list[Path]:
+def _targets(samples: list[Sample], output: Address, *, overwrite: bool) -> list[Address]:
     """Return where each image goes, after all checks that can be made before any work."""
-    targets: dict[Path, Sample] = {}
+    folder = output if is_url(output) else Path(output)
+    targets: dict[Address, Sample] = {}
     for sample in samples:
-        target = folder / f"{sample.name}.zarr"
+        target = inside(folder, f"{sample.name}.zarr")
         if target in targets:
             raise InputError(
                 sample.image.path,
                 expected="a name of its own for every image",
                 found=f"the name of {targets[target].image.path}",
             )
-        if target.exists() and not overwrite:
+        if place_of(target).obstacles() and not overwrite:
             raise ExistsError(
                 target,
                 expected="a new name",
@@ -136,7 +154,9 @@ def _shown(image: Image) -> str:
     return " ".join(f"{axis}={image.extent(axis)}" for axis in "tczyx" if axis in image.axes)
 
 
-def _write(sample: Sample, target: Path, ngff: Ngff, overwrite: bool, progress: Progress) -> None:
+def _write(
+    sample: Sample, target: Address, ngff: Ngff, overwrite: bool, progress: Progress
+) -> None:
     image = sample.image
     axes = _kept_axes(image)
     spatial = image.space
@@ -156,20 +176,19 @@ def _write(sample: Sample, target: Path, ngff: Ngff, overwrite: bool, progress: 
     pending = writer.create(target, spec, overwrite=overwrite)
     try:
         _copy(image, pending, progress, f"convert {sample.name}")
-        pending.build(progress)
         for layer in sample.layers:
-            _write_layer(layer, pending.temporary, progress)
+            _write_layer(layer, pending, sample.name, progress)
         pending.publish(progress)
     except BaseException:
         pending.discard()
         raise
 
 
-def _write_layer(layer: Layer, image: Path, progress: Progress) -> None:
+def _write_layer(layer: Layer, image: Pending, name: str, progress: Progress) -> None:
     kind = _label_type(layer.image)
     attributes = {"source": Path(layer.image.path).name, **layer.attributes}
-    pending = writer.create_labels(image, layer.name, dtype=kind, attributes=attributes)
-    _copy(layer.image, pending, progress, f"convert {layer.name} of {image.stem}")
+    pending = image.start_labels(layer.name, kind, attributes)
+    _copy(layer.image, pending, progress, f"convert {layer.name} of {name}")
     pending.publish(progress)
 
 

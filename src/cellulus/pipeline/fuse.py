@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
-from cellulus.data.arrays import failures
+from cellulus.data.arrays import failures, open_array
 from cellulus.errors import InputError
 from cellulus.pipeline.decoding import decoder_of
 from cellulus.pipeline.objects import UNCERTAINTY
@@ -122,7 +121,7 @@ class DropWork:
 
     def open(self) -> Callable[[int], dict[str, Any]]:
         """See `cellulus.blocks.crew.Work`."""
-        array = zarr.open_array(self.target, mode="r+")
+        array = open_array(self.target, "r+")
         gone = [c for c in range(array.shape[0]) if c not in self.kept]
 
         def do(index: int) -> dict[str, Any]:

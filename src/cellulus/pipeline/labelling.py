@@ -19,7 +19,8 @@ import zarr
 
 from cellulus.blocks.jobs import Job
 from cellulus.blocks.shards import fit_shards
-from cellulus.data.arrays import EDGES, Spec, failures, is_array
+from cellulus.data.addresses import is_array
+from cellulus.data.arrays import EDGES, Spec, failures, open_array
 from cellulus.files import read_arrays, write_arrays
 from cellulus.ops.joining import Extents, extents_of, together
 from cellulus.ops.labels import fill_holes
@@ -261,7 +262,7 @@ class NumberWork:
     def open(self) -> Callable[[int], dict[str, Any]]:
         """See `cellulus.blocks.crew.Work`."""
         labelling = Labelling(self.labelling.folder, self.labelling.grid)
-        target = zarr.open_array(self.target, mode="r+")
+        target = open_array(self.target, "r+")
 
         def do(index: int) -> dict[str, Any]:
             block = labelling.grid[index]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import zarr
-
 from cellulus.data import pyramid
-from cellulus.data.arrays import failures
+from cellulus.data.arrays import failures, open_array
 from cellulus.space import blocks
 
 if TYPE_CHECKING:
@@ -39,8 +37,8 @@ class LevelWork:
     def open(self) -> Callable[[int], dict[str, Any]]:
         """Open both levels; see `cellulus.blocks.crew.Work`."""
         source, ratios = pyramid.predecessor(self.spec.grids, self.index)
-        fine = zarr.open_array(self.group / str(source), mode="r")
-        coarse = zarr.open_array(self.group / str(self.index), mode="r+")
+        fine = open_array(self.group / str(source), "r")
+        coarse = open_array(self.group / str(self.index), "r+")
         shards = blocks(coarse.shape, coarse.shards or coarse.chunks, (0,) * coarse.ndim)
 
         def fill(index: int) -> dict[str, Any]:

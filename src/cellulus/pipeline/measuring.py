@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from cellulus.blocks.jobs import Job
+from cellulus.data.arrays import open_array
 from cellulus.data.readers import open_volumes
 from cellulus.pipeline.objects import ObjectTable, load, save
 from cellulus.pipeline.prediction import Prediction
@@ -62,7 +62,7 @@ class GrowingLabels:
 
     def open(self) -> Callable[[Region], NDArray[Any]]:
         """Return what reads a region, ``(*S)``."""
-        array = zarr.open_array(self.path, mode="r")
+        array = open_array(self.path, "r")
         return lambda region: np.asarray(array[region])
 
 

@@ -7,7 +7,6 @@ the labels lies a table of their objects. Knows nothing of how objects were foun
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import numpy as np
 
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import finish
+from cellulus.data.addresses import way
 from cellulus.data.arrays import OUTCOME
 from cellulus.data.readers import expand, open_volumes
 from cellulus.errors import InputError, MissingError
@@ -33,6 +33,7 @@ from cellulus.pipeline.results import (
     groups,
     names_of,
     publish,
+    url_in,
 )
 from cellulus.progress import Silent
 from cellulus.space import Blocks, Scale
@@ -190,9 +191,10 @@ def _begin(
         "postprocess": settings.model_dump(mode="json"),
         WITHOUT: gaps_of(volume.path),
     }
-    source = _relative(facts.image if facts else None, target)
+    store = experiment.output.store
+    source = way(facts.image, url_in(store, target) or target) if facts else None
     spec = label_spec(grid, volume.voxel_size, made_by, source)
-    result = begin(volume.name, target, spec, resume=resume, overwrite=overwrite)
+    result = begin(volume.name, target, spec, resume=resume, overwrite=overwrite, store=store)
     prediction = run.predictions / f"{volume.name}.zarr"
     measured = prediction if facts and prediction.exists() else None
     stored = StoredLabels(volume.path, volume.time)
@@ -244,10 +246,3 @@ def _scale(
             remedy="add --set data.object_diameter=..., in um or voxels",
         )
     return (1.0,) * volume.ndim, object_voxels
-
-
-def _relative(image: str | None, target: Path) -> str | None:
-    """Return the way from the labels to their image, which viewers follow."""
-    if image is None or "://" in image:
-        return image
-    return os.path.relpath(image, target)

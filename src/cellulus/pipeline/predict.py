@@ -152,7 +152,10 @@ def begin_predictions(
         target = run.predictions / f"{sample.volume.name}.zarr"
         tiles = tiles_of(experiment, Scale(facts.zoom).canonical_shape(facts.shape))
         spec = _spec(facts, experiment, tiles)
-        result = begin(sample.volume.name, target, spec, resume=resume, overwrite=overwrite)
+        result = begin(
+            sample.volume.name, target, spec,
+            resume=resume, overwrite=overwrite, store=experiment.output.store,
+        )  # fmt: skip
         array = result.pending.temporary / "0"
         yield Predicting(result, Tiling(path, mark, experiment, device, facts, array))
 

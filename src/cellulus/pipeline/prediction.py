@@ -13,6 +13,8 @@ import numpy as np
 import zarr
 from pydantic import ConfigDict, ValidationError
 
+from cellulus.data.addresses import follow
+from cellulus.data.arrays import open_array
 from cellulus.data.normalise import Normalisation
 from cellulus.data.readers import ome_zarr, open_image, open_volumes
 from cellulus.data.volume import Volume
@@ -103,7 +105,7 @@ def notes_of(path: str) -> dict[str, Any]:
     """Return what earlier steps noted beside an array; empty for what is from elsewhere."""
     if not ome_zarr.accepts(path):
         return {}
-    notes = zarr.open_group(path, mode="r").attrs.get("cellulus", {})
+    notes = zarr.open_group(follow(path), mode="r").attrs.get("cellulus", {})
     return dict(notes) if isinstance(notes, dict) else {}
 
 
@@ -206,7 +208,7 @@ class Prediction:
 
 def _growing(path: Path, facts: Facts) -> Volume:
     """Return the finest level of a prediction that is being written, and has no metadata yet."""
-    array = zarr.open_array(path / "0", mode="r")
+    array = open_array(path / "0", "r")
     size = tuple(v / z for v, z in zip(facts.voxel_size, facts.zoom, strict=True))
     return Volume(
         name=path.name,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from cellulus.data.addresses import follow
 from cellulus.data.readers import open_volumes
 from cellulus.errors import InputError
 from cellulus.ops.overlap import overlap_table
@@ -222,7 +223,7 @@ def _survey(source: Prediction, decoder: Decoder, experiment: Experiment) -> Non
 def _require_same(
     segments: Path, shape: tuple[int, ...], source: Prediction, experiment: Experiment
 ) -> None:
-    notes: Any = zarr.open_group(segments, mode="r").attrs.get("cellulus")
+    notes: Any = zarr.open_group(follow(segments), mode="r").attrs.get("cellulus")
     made_by = notes.get("segment") if isinstance(notes, dict) else None
     if shape != source.facts.shape or not isinstance(made_by, dict) or "postprocess" in notes:
         raise InputError(

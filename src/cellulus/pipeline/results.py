@@ -10,19 +10,20 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cellulus import __version__
 from cellulus.blocks.jobs import Job, finish
 from cellulus.blocks.journal import Journal
-from cellulus.data import pyramid, renames, writer
+from cellulus.data import pyramid, writer
 from cellulus.data.arrays import OUTCOME
+from cellulus.data.places import place_of
 from cellulus.pipeline.levels import LevelWork
 from cellulus.pipeline.prediction import notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from cellulus.blocks.crew import Crew
     from cellulus.progress import Progress
@@ -65,8 +66,8 @@ class Result:
 
     @property
     def path(self) -> Path:
-        """Where it will be."""
-        return self.pending.path
+        """Its name in the run folder."""
+        return Path(self.pending.path)
 
     def note(self, **facts: Any) -> None:
         """Add to what the finished result tells of itself; JSON."""
@@ -84,7 +85,9 @@ def gaps_of(path: str) -> dict[str, list[int]]:
     return {**notes.get(WITHOUT, {}), **notes.get(OUTCOME, {}).get("quarantined", {})}
 
 
-def begin(name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite: bool) -> Result:
+def begin(
+    name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite: bool, store: str = ""
+) -> Result:
     """Begin to make a result, or go on with it.
 
     Parameters
@@ -98,6 +101,9 @@ def begin(name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite
     resume, overwrite
         Go on with, or replace, what is there. What was made from something with gaps is made
         anew when these are others: whoever resumes does so to have them closed.
+    store
+        URL of the folder for results that are not to lie in the run folder (`url_in`). The
+        journal, and all that is needed on the way, stay beside `target`.
 
     Raises
     ------
@@ -112,19 +118,36 @@ def begin(name: str, target: Path, spec: writer.Spec, *, resume: bool, overwrite
     facts = {**spec.attributes, "version": __version__}
     if resume and _was_made_without(target) not in (None, spec.attributes.get(WITHOUT, {})):
         resume, overwrite = False, True
-    goes_on = resume and journal.is_begun and (renames.is_begun(target) or target.exists())
+    url = url_in(store, target)
+    place = place_of(target, url)
+    goes_on = resume and journal.is_begun and (place.is_begun() or target.exists())
     if goes_on:
         Journal.open(journal.folder, facts, resume=True)  # names what changed
-        if not renames.is_begun(target):  # it was finished without some blocks
-            renames.reopen(target)
+        if not place.is_begun():  # it was finished without some blocks
+            place.reopen()
             _forget_what_follows(journal)
     else:
         # A journal without the array that it tells of would tell of blocks that are not there.
         shutil.rmtree(journal.folder, ignore_errors=True)
-    pending = writer.create(target, spec, resume=resume, overwrite=overwrite or goes_on)
+    # What was begun without a journal may hold what an earlier result left there.
+    keep = resume and (goes_on or bool(place.obstacles()))
+    pending = writer.create(target, spec, resume=keep, overwrite=overwrite or goes_on, store=url)
     if not pending.complete:
         Journal.open(journal.folder, facts, resume=goes_on)
     return Result(name, pending, journal)
+
+
+def url_in(store: str, target: Path) -> str:
+    """Return where in a store a result goes: the folder and the file that it is in the run.
+
+    Parameters
+    ----------
+    store
+        URL; empty where there is none.
+    target
+        Such as ``runs/a/labels/img.zarr``, for ``STORE/labels/img.zarr``.
+    """
+    return f"{store.rstrip('/')}/{target.parent.name}/{target.name}" if store else ""
 
 
 def groups(works: Iterable[T], crew: Crew, count: Callable[[T], int]) -> Iterator[list[T]]:
@@ -178,8 +201,6 @@ def publish(results: Sequence[Result], crew: Crew, progress: Progress) -> None:
         missing = result.quarantined()
         if missing:
             result.note(quarantined={stage: sorted(blocks) for stage, blocks in missing.items()})
-        for half in result.pending.temporary.rglob("*.partial"):
-            half.unlink()  # what zarr was writing when an earlier process was killed
         result.pending.publish(notes=result.notes)
         if not missing:
             result.journal.close()
@@ -192,7 +213,7 @@ def publish(results: Sequence[Result], crew: Crew, progress: Progress) -> None:
 
 def _was_made_without(target: Path) -> dict[str, list[int]] | None:
     """Return the gaps in what an earlier run made a result from; None if there was no such run."""
-    grown = renames.temporary(target)
+    grown = target.with_name(f"{target.name}.partial")
     there = [path for path in (target, grown) if path.exists()]
     return dict(notes_of(str(there[0])).get(WITHOUT, {})) if there else None
 

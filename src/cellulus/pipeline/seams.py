@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
+from cellulus.data.addresses import follow
 from cellulus.data.readers import ome_zarr, open_volumes
 from cellulus.errors import InputError
 from cellulus.ops.overlap import overlap_table
@@ -176,7 +177,7 @@ def noted_extent(labels: Path | str) -> tuple[int, ...]:
     """
     notes: Any = {}
     if ome_zarr.is_image(str(labels)):
-        notes = zarr.open_group(str(labels), mode="r").attrs.get("cellulus")
+        notes = zarr.open_group(follow(labels), mode="r").attrs.get("cellulus")
     cut = notes.get("cut") if isinstance(notes, dict) else None
     if not isinstance(cut, list) or not all(isinstance(n, int) for n in cut):
         raise InputError(

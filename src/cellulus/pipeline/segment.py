@@ -182,7 +182,10 @@ def begin_segmentation(
     notes = facts.model_dump(mode="json") | {"segment": made_by, WITHOUT: gaps_of(str(path))}
     spec = label_spec(grid, prediction.image.voxel_size, notes)
     target = run.segments / f"{prediction.name}.zarr"
-    result = begin(prediction.name, target, spec, resume=resume, overwrite=overwrite)
+    result = begin(
+        prediction.name, target, spec,
+        resume=resume, overwrite=overwrite, store=experiment.output.store,
+    )  # fmt: skip
     decoding = Decoding(path, experiment, result.journal.folder)
     ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
     return Segmentation(result, prediction, grid, decoding, experiment.segment.min_size * ball)

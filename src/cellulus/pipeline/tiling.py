@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import zarr
 
-from cellulus.data.arrays import failures
+from cellulus.data.arrays import failures, open_array
 from cellulus.data.canonical import Canonical
 from cellulus.nn import shapes
 from cellulus.nn.device import arithmetic, choose_device
@@ -139,7 +138,7 @@ class Tiling:
         """See `cellulus.blocks.crew.Work`."""
         predict = _load(self.model, self.mark, self.experiment, self.device)
         image = Canonical(self.facts.open_image(), Scale(self.facts.zoom), self.facts.normalisation)
-        target, tiles = zarr.open_array(self.target, mode="r+"), self.tiles
+        target, tiles = open_array(self.target, "r+"), self.tiles
 
         def do(index: int) -> dict[str, Any]:
             tile = tiles[index]
