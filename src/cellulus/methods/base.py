@@ -8,6 +8,7 @@ and one name in `cellulus.methods`. Knows nothing of files, blocks or training.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -149,13 +150,6 @@ class Decoder(Protocol):
         """Take what all blocks had to say, in any order; ends the survey."""
 
     @property
-    def survey_reach(self) -> float:
-        """How far from a region what a survey found still matters there [canonical voxel].
-
-        Infinite where all of it does, as it does to a threshold of the whole image.
-        """
-
-    @property
     def halo(self) -> float:
         """How far around a voxel the result there can depend on, then [canonical voxel].
 
@@ -174,10 +168,14 @@ class Reach:
     ----------
     surveys, halo
         As of a `Decoder` [canonical voxel].
+    recall
+        How far from a region that is decoded what surveys found still matters [canonical voxel];
+        infinite where all of it does, as it does to a threshold of the whole image.
     """
 
     surveys: tuple[float, ...]
     halo: float
+    recall: float = math.inf
 
 
 class MethodSettings(Settings):

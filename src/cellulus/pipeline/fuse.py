@@ -19,7 +19,6 @@ from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
 from cellulus.data.arrays import failures, open_array
 from cellulus.errors import InputError
-from cellulus.pipeline.decoding import decoder_of
 from cellulus.pipeline.objects import UNCERTAINTY
 from cellulus.pipeline.predict import Predicting, begin_predictions
 from cellulus.pipeline.results import publish
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellulus.experiment.sections import Experiment
-    from cellulus.methods.base import Decoder
+    from cellulus.methods.base import Reach
     from cellulus.runs import Run
     from cellulus.space import Blocks
 
@@ -153,7 +152,7 @@ class _Sweep:
         predicted, dropped = self.predicting.job().stage, self._drop().stage
         gone = dropped.done()
         stages = [job.stage for job in (*self.one.surveys(), self._label(0))]
-        for stage, halo in zip(stages, (*self._decoder.surveys, self._decoder.halo), strict=True):
+        for stage, halo in zip(stages, (*self._reach.surveys, self._reach.halo), strict=True):
             left = set(range(len(self._grid))) - stage.done()
             for layer in sorted({index // self._per_layer for index in left}):
                 for index in gone & set(self._tiles_of(self._rows(layer, halo))):
@@ -162,12 +161,12 @@ class _Sweep:
 
     def steps(self) -> Iterator[Job]:
         """Yield what is to be done, one after the other."""
-        surveys, decoder = self.one.surveys(), self._decoder
+        surveys, reach = self.one.surveys(), self._reach
         predicted = surveyed = dropped = 0
         for layer in range(self._layers):
-            rows = self._rows(layer, decoder.halo)
-            known = self._layers_to(rows.stop + self._voxels(decoder.survey_reach))
-            seen = [rows] + [self._rows(known - 1, halo) for halo in decoder.surveys]
+            rows = self._rows(layer, reach.halo)
+            known = self._layers_to(rows.stop + self._voxels(reach.recall))
+            seen = [rows] + [self._rows(known - 1, halo) for halo in reach.surveys]
             ends = self._tiles_of(slice(0, max(part.stop for part in seen))).stop
             yield self.predicting.job(range(predicted, ends))
             predicted = ends
@@ -175,15 +174,16 @@ class _Sweep:
                 yield replace(survey, part=self._blocks(surveyed, known))
             surveyed = known
             yield replace(self._label(known), part=self._blocks(layer, layer + 1))
-            after = [(layer + 1, decoder.halo), *((surveyed, halo) for halo in decoder.surveys)]
+            after = [(layer + 1, reach.halo), *((surveyed, halo) for halo in reach.surveys)]
             left = [self._rows(k, halo).start for k, halo in after if k < self._layers]
             ends = self._tiles_of(slice(min(left), None)).start if left else len(self._tiles)
             yield replace(self._drop(), part=range(dropped, ends))
             dropped = ends
 
     @property
-    def _decoder(self) -> Decoder:
-        return decoder_of(self.one.prediction, self.one.decoding.experiment)
+    def _reach(self) -> Reach:
+        object_voxels = self.one.prediction.facts.object_voxels
+        return self.one.decoding.experiment.method.reach(object_voxels)
 
     @property
     def _grid(self) -> Blocks:
@@ -239,10 +239,10 @@ class _Sweep:
 
 
 def _require_local(experiment: Experiment) -> None:
-    """Refuse a decoder that must know all of an image first; whatever the image's dimensions."""
-    decoder = experiment.method.decoder(2, experiment.network.object_voxels)
-    is_local = math.isfinite(decoder.halo) and math.isfinite(decoder.survey_reach)
-    if not is_local or len(decoder.surveys) > 1:
+    """Refuse a decoder that must know all of an image first."""
+    reach = experiment.method.reach(experiment.network.object_voxels)
+    is_local = math.isfinite(reach.halo) and math.isfinite(reach.recall)
+    if not is_local or len(reach.surveys) > 1:
         raise InputError(
             "--fuse",
             expected="a method that can decode a part of an image before all of it is predicted",

@@ -25,7 +25,7 @@ from cellulus.ops import clustering
 from cellulus.ops.thresholds import otsu_of_histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -37,8 +37,6 @@ CERTAIN = 0.25
 SAMPLED = 10_000
 """Embeddings that mean-shift is fitted to at least; a tenth of them if there are more."""
 HISTOGRAM_BINS = 4096
-AT_ONCE = 2_000_000
-"""Embeddings that are computed at a time; bounds the memory."""
 
 
 class EmbeddingDecoder:
@@ -69,12 +67,6 @@ class EmbeddingDecoder:
         return self.settings.reach(self.object_voxels).surveys
 
     @property
-    def survey_reach(self) -> float:
-        """The modes that an embedding of the region can lie near [canonical voxel]."""
-        # Two voxels more than that, because `_lattice` counts whole bins.
-        return math.inf if self.is_otsu else self.farthest + self.bandwidth + 4
-
-    @property
     def halo(self) -> float:
         """How far a voxel looks when modes are known [canonical voxel]; inf for mean-shift."""
         return self.settings.reach(self.object_voxels).halo
@@ -86,11 +78,10 @@ class EmbeddingDecoder:
             share = observation.prediction[-1] / self.farthest
             bins = np.clip(share[np.isfinite(share)] * HISTOGRAM_BINS, 0, HISTOGRAM_BINS - 1)
             return {"counts": np.bincount(bins.astype(np.int64), minlength=HISTOGRAM_BINS)}
-        corner, shape = self._lattice(observation)
+        corner, shape = self._lattice(observation, core)
         counts = np.zeros(shape, np.int32)
-        votes = (observation.prediction[-1] < self.certain) & self._near(observation)
-        for plane, bins in _bins(observation, corner):
-            clustering.count_votes(bins, votes[plane].ravel(), counts)
+        doubt = observation.prediction[-1]
+        clustering.count_votes(self._embeddings(observation), doubt, self.certain, corner, counts)
         modes = clustering.find_modes(counts, self.bandwidth) + corner
         return {"modes": modes[_inside(modes, core, observation.spacing)]}
 
@@ -107,9 +98,9 @@ class EmbeddingDecoder:
         """Return the objects of a region; see `cellulus.methods.base.Decoder`."""
         observation = _known(observation)
         learned = self._learned(observation)
-        certain = observation.prediction[-1] < (learned.certain or 0.0)
-        clusters, anchors = learned._cluster(observation, certain)
+        clusters, anchors = learned._cluster(observation)
         if self.is_otsu:
+            certain = observation.prediction[-1] < (learned.certain or 0.0)
             return Objects(np.where(certain, clusters, np.uint32(0)), anchors)
         labels, summits = objects_of(clusters, observation, self.rule)
         return Objects(labels, summits + np.asarray(observation.origin, np.int64))
@@ -124,23 +115,21 @@ class EmbeddingDecoder:
             made.learn([made.survey(observation, (slice(None),) * self.ndim)])
         return made
 
-    def _cluster(
-        self, observation: Observation, certain: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def _cluster(self, observation: Observation) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """Return the cluster of every voxel from 1, ``(*S)``, and the clusters' anchors."""
-        near = self._near(observation)
         if self.modes is None:
-            return mean_shift(embed(observation), certain & near, self.bandwidth)
+            votes = (observation.prediction[-1] < (self.certain or 0.0)) & self._near(observation)
+            return mean_shift(embed(observation), votes, self.bandwidth)
         corner, shape = self._lattice(observation)
         margin = math.ceil(self.bandwidth)
         is_close = (self.modes >= corner - margin) & (self.modes < corner + shape + margin)
         modes = self.modes[is_close.all(axis=1)]
         owner = clustering.territories(modes - corner, self.bandwidth, shape)
-        labels = np.zeros(near.shape, np.uint32)
-        for plane, bins in _bins(observation, corner):
-            labels[plane] = clustering.look_up(bins, owner).reshape(labels[plane].shape)
-        labels[~near] = 0
-        return labels, modes
+        return clustering.look_up(self._embeddings(observation), owner, corner), modes
+
+    def _embeddings(self, observation: Observation) -> clustering.Embeddings:
+        positions = tuple(_positions(observation))
+        return clustering.Embeddings(positions, observation.prediction[:-1], self.farthest)
 
     def _near(self, observation: Observation) -> NDArray[np.bool_]:
         """Mark the voxels whose embeddings are not too far to be any."""
@@ -149,20 +138,30 @@ class EmbeddingDecoder:
             far += np.square(offset)
         return np.asarray(far <= np.float32(self.farthest**2))
 
-    def _lattice(self, observation: Observation) -> tuple[NDArray[np.int64], tuple[int, ...]]:
-        """Return the first bin, and the extent, of a lattice around all embeddings of a region."""
-        reach = math.ceil(self.farthest)
+    def _lattice(
+        self, observation: Observation, core: Region = ()
+    ) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+        """Return the first bin, and the extent, of a lattice around all embeddings of a region.
+
+        Or of those bins of it only that the modes in a block can depend on.
+        """
+        reach, margin = math.ceil(self.farthest), math.ceil(clustering.mode_reach(self.bandwidth))
         spacing, shape = observation.spacing, observation.image.shape[1:]
-        corner = np.floor(np.multiply(observation.origin, spacing)).astype(np.int64) - reach
-        extent = np.ceil(np.multiply(shape, spacing)) + 2 * reach + 2
-        return corner, tuple(int(n) for n in extent)
+        low = np.floor(np.multiply(observation.origin, spacing)).astype(np.int64) - reach
+        high = low + np.ceil(np.multiply(shape, spacing)).astype(np.int64) + 2 * reach + 2
+        for axis, part in enumerate(core):
+            if part.start is not None:
+                low[axis] = max(low[axis], math.floor(part.start * spacing[axis]) - margin)
+            if part.stop is not None:
+                high[axis] = min(high[axis], math.ceil(part.stop * spacing[axis]) + margin)
+        return low, tuple(int(n) for n in high - low)
 
 
 def _known(observation: Observation) -> Observation:
     """Let voxels without a prediction be wholly uncertain."""
-    unknown = np.isnan(observation.prediction).any(axis=0)
-    if not unknown.any():
+    if not np.isnan(np.min(observation.prediction)):  # takes no memory
         return observation
+    unknown = np.isnan(observation.prediction).any(axis=0)
     prediction = np.where(unknown, np.float32(0), observation.prediction)
     prediction[-1][unknown] = np.inf
     return replace(observation, prediction=prediction)
@@ -182,24 +181,6 @@ def _positions(observation: Observation) -> list[NDArray[np.float64]]:
         (start + np.arange(n) + 0.5) * step
         for start, n, step in zip(observation.origin, shape, observation.spacing, strict=True)
     ]
-
-
-def _bins(
-    observation: Observation, corner: NDArray[np.int64]
-) -> Iterator[tuple[slice, NDArray[np.int32]]]:
-    """Yield the bins of embeddings, ``(D, n)``, relative to a corner, a few planes at a time."""
-    shape = observation.image.shape[1:]
-    count = max(1, AT_ONCE // max(1, math.prod(shape[1:])))
-    for first in range(0, shape[0], count):
-        plane = slice(first, min(first + count, shape[0]))
-        part = replace(
-            observation,
-            prediction=observation.prediction[:, plane],
-            image=observation.image[:, plane],
-            origin=(observation.origin[0] + first, *observation.origin[1:]),
-        )
-        embeddings = np.floor(embed(part)).reshape(len(shape), -1)
-        yield plane, (embeddings - corner[:, None]).astype(np.int32)
 
 
 def _inside(

@@ -30,4 +30,8 @@ def reach_of(settings: ObjectCentric, object_voxels: float) -> Reach:
     if settings.clustering == "meanshift":
         return Reach(first, math.inf)
     to_mode = FARTHEST * object_voxels + mode_reach(settings.bandwidth * object_voxels)
-    return Reach((*first, to_mode), 0.0 if is_otsu else (WIDEST + RIM) * object_voxels)
+    if is_otsu:
+        return Reach((*first, to_mode), 0.0)
+    # The modes that an embedding can lie near, counted in whole bins.
+    recall = FARTHEST * object_voxels + settings.bandwidth * object_voxels + 4
+    return Reach((to_mode,), (WIDEST + RIM) * object_voxels, recall)
