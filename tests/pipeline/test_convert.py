@@ -4,16 +4,15 @@ import subprocess
 import sys
 
 import numpy as np
-import ome_zarr_models
 import pytest
 import tifffile
-import yaozarrs
 import zarr
 
 from cellulus.data import readers
 from cellulus.errors import CellulusError, ExistsError, InputError, MissingError
 from cellulus.pipeline.convert import convert
 from cellulus.space import VoxelSize
+from validity import judge
 
 RNG = np.random.default_rng(0)
 
@@ -33,8 +32,7 @@ def test_images_and_labels_come_back_and_are_valid(tmp_path, ngff):
     x, y = _pairs(tmp_path / "in")
     (path,) = convert([tmp_path / "in"], tmp_path / "out", ngff=ngff)
     assert path == tmp_path / "out" / "train" / "a.zarr"
-    yaozarrs.validate_zarr_store(str(path))
-    ome_zarr_models.open_ome_zarr(str(path), version=ngff)
+    judge(path, ngff)
     (image,) = readers.open_volumes(path)
     (labels,) = readers.open_volumes(path / "labels" / "masks")
     assert np.array_equal(image.read()[0], x)
@@ -65,7 +63,7 @@ def test_axes_are_put_in_order_and_voxel_sizes_kept(tmp_path, axes, shape):
         assert np.array_equal(old.read(), new.read())
         assert old.voxel_size == new.voxel_size
         assert new.voxel_size.values[-2:] == (0.5, 0.5)
-    ome_zarr_models.open_ome_zarr(str(path), version="0.5")
+    judge(path)
 
 
 def test_time_series_with_sparse_truth(tmp_path):
@@ -81,7 +79,7 @@ def test_time_series_with_sparse_truth(tmp_path):
     assert np.array_equal(truth, [y * 0, y, y * 0])
     attributes = zarr.open_group(path / "labels" / "gt_seg", mode="r").attrs["cellulus"]
     assert attributes["annotated_frames"] == [1]
-    yaozarrs.validate_zarr_store(str(path))
+    judge(path)
 
 
 def test_two_channels_and_two_label_groups(tmp_path):
@@ -95,7 +93,7 @@ def test_two_channels_and_two_label_groups(tmp_path):
         for channel, name in enumerate(("whole_cell", "nuclear")):
             (labels,) = readers.open_volumes(path / "labels" / name)
             assert np.array_equal(labels.read()[0], y[i, ..., channel])
-        ome_zarr_models.open_ome_zarr(str(path), version="0.5")
+        judge(path)
 
 
 @pytest.mark.parametrize(
