@@ -187,8 +187,9 @@ def test_negative_ids_name_their_file(tmp_path):
     ids = np.zeros((50, 41), np.int32)
     ids[:, :] = -3
     with pytest.raises(InputError, match="negative") as error:
-        found([(Volume.of(np.zeros((50, 41), np.int32)), Volume.of(ids, name="bad"))])
+        found([(Volume.of(np.zeros((50, 41), np.int32)), Volume.of(ids, name="bad"))], tmp_path)
     assert error.value.where == "bad"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_but_background(tmp_path):

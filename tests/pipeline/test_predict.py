@@ -6,6 +6,7 @@ import tifffile
 import torch
 import zarr
 
+from cellulus.data import normalise
 from cellulus.data.canonical import Canonical
 from cellulus.data.normalise import Normalisation
 from cellulus.data.readers import open_image, open_volumes
@@ -15,6 +16,7 @@ from cellulus.experiment.sections import ApplyImage, Data, Experiment, Network, 
 from cellulus.methods import ObjectCentric
 from cellulus.nn import shapes
 from cellulus.ops.resample import reflect
+from cellulus.pipeline import statistics
 from cellulus.pipeline.extents import tile_extent
 from cellulus.pipeline.model import Card, Model, load, new_network, save
 from cellulus.pipeline.predict import predict
@@ -364,3 +366,48 @@ def test_noise_alone_is_empty_and_small_images_are_judged(shape):
     assert np.ptp(noise) > 0.15
     assert is_empty(noise, 5, 0.05)
     assert not is_empty(noise, 5, 0.0)
+
+
+class Read:
+    """Counts what is read of images."""
+
+    def __init__(self, monkeypatch):
+        self.voxels, read = 0, Volume.read
+
+        def count(volume, region=None):
+            part = read(volume, region)
+            self.voxels += part.size
+            return part
+
+        monkeypatch.setattr(Volume, "read", count)
+
+
+class CutWhilePredicting(Ticks):
+    def advance(self, amount=1, **values):
+        if self.seen[-1] == ("predict flat", 1):
+            raise KeyboardInterrupt
+        super().advance(amount)
+
+
+def test_all_voxels_of_a_large_image_count_for_its_percentiles(run, flat, monkeypatch):
+    """Once, however often it is gone on with; where there is a prediction already, not at all."""
+    small = Prediction.open(predict(experiment(flat), run, device="cpu")[0]).facts
+    monkeypatch.setattr(normalise, "SAMPLE_VOXELS", 100)
+    monkeypatch.setattr(statistics, "portion_of", lambda volume: (16,) * volume.ndim)
+    large, ticks, read = Run(run.folder / "large"), CutWhilePredicting(), Read(monkeypatch)
+    asked = {"model": run.model, "device": "cpu"}
+    with pytest.raises(KeyboardInterrupt):
+        predict(experiment(flat), large, progress=ticks, **asked)
+    assert ("percentiles of flat", 12) in ticks.seen
+    middle = tile = 60 * 47  # by which images are told apart, and which it is predicted from
+    assert read.voxels == middle + 60 * 47 + tile
+    read.voxels = 0
+    (path,) = predict(experiment(flat), large, resume=True, **asked)
+    assert read.voxels == middle, "the tile was done"
+    assert Prediction.open(path).facts == small
+    read.voxels = 0
+    with pytest.raises(ExistsError):
+        predict(experiment(flat), large, **asked)
+    assert read.voxels == 0
+    kept = sorted(p.name for p in large.predictions.iterdir())
+    assert kept == ["flat.percentiles.json", "flat.zarr"]

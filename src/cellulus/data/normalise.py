@@ -1,7 +1,7 @@
 """Intensities to a common range: percentiles of a whole image or data set, never of a crop.
 
 A crop normalised by itself would look different from the image it came from, and dim empty
-regions would turn into phantom cells. Knows nothing of training or networks.
+regions would turn into phantom cells. Knows nothing of networks, and of blocks only as samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cellulus.space import Region
 
 SAMPLE_VOXELS = 2**24
-"""Above this many voxels the percentiles come from blocks spread over it [voxel]."""
+"""Above this many voxels a data set is learnt from by a sample of it [voxel]."""
 FEWEST_BLOCKS = 64
 """Blocks that a sample is spread over at least, however small they get."""
 
@@ -33,6 +33,11 @@ class Normalisation:
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    @classmethod
+    def of(cls, spans: Sequence[tuple[float, float]]) -> Normalisation:
+        """Return the map that takes each channel's span to 0 and 1."""
+        return cls(tuple(low for low, _ in spans), tuple(high for _, high in spans))
 
     def __call__(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return ``(C, *S)`` intensities as float32."""
@@ -45,6 +50,11 @@ class Normalisation:
 def estimate(volumes: Sequence[Volume], percentiles: tuple[float, float]) -> Normalisation:
     """Return the normalisation by the percentiles of all volumes together.
 
+    They are exact up to `SAMPLE_VOXELS`. Beyond that they are those of blocks drawn evenly: to
+    learn from crops, a large volume is not read whole. Where a model is applied, all voxels count
+    (`cellulus.pipeline.statistics`), so that it may be applied to intensities that are scaled a
+    little differently from those that it has learnt from.
+
     Raises
     ------
     InputError
@@ -52,22 +62,44 @@ def estimate(volumes: Sequence[Volume], percentiles: tuple[float, float]) -> Nor
     """
     share = SAMPLE_VOXELS // max(1, len(volumes))
     parts = [sample(volume, share) for volume in volumes]
-    low, high = [], []
+    spans = []
     for channel in range(parts[0].shape[0]):
         values = np.concatenate([part[channel] for part in parts])
-        a, b = np.percentile(values, percentiles)
-        if not b > a:
-            a, b = float(values.min()), float(values.max())
-        if not b > a:
-            raise InputError(
-                volumes[0].path or volumes[0].name,
-                expected="an image with contrast",
-                found=f"the value {a:g} everywhere in channel {volumes[0].channels[channel]}",
-                remedy="leave this image out, or choose another channel with data.channels",
-            )
-        low.append(float(a))
-        high.append(float(b))
-    return Normalisation(tuple(low), tuple(high))
+        low, high = np.percentile(values, percentiles)
+        spans.append(span(volumes[0], channel, (low, high), (values.min(), values.max())))
+    return Normalisation.of(spans)
+
+
+def span(
+    volume: Volume, channel: int, found: tuple[float, float], extremes: tuple[float, float]
+) -> tuple[float, float]:
+    """Return which intensities become 0 and 1: the percentiles, or the extremes if they are equal.
+
+    Parameters
+    ----------
+    volume
+        For the message.
+    channel
+        Which of its channels, by its place among them.
+    found
+        The percentiles.
+    extremes
+        Least and greatest value.
+
+    Raises
+    ------
+    InputError
+        If there is one value only.
+    """
+    low, high = found if found[1] > found[0] else extremes
+    if not high > low:
+        raise InputError(
+            volume.path or volume.name,
+            expected="an image with contrast",
+            found=f"the value {low:g} everywhere in channel {volume.channels[channel]}",
+            remedy="leave this image out, or choose another channel with data.channels",
+        )
+    return float(low), float(high)
 
 
 def sample(volume: Volume, limit: int) -> NDArray[np.float32]:
@@ -80,14 +112,25 @@ def sample(volume: Volume, limit: int) -> NDArray[np.float32]:
     """
     parts = [volume.read(region) for region in _regions(volume.shape, limit)]
     values = np.concatenate([p.reshape(p.shape[0], -1).astype(np.float32) for p in parts], axis=1)
-    if not np.isfinite(values).all():
+    refuse_strangers(volume, int((~np.isfinite(values)).sum()))
+    return values
+
+
+def refuse_strangers(volume: Volume, count: int) -> None:
+    """Refuse an image with voxels that are NaN or infinite.
+
+    Raises
+    ------
+    InputError
+        If there are any.
+    """
+    if count:
         raise InputError(
             volume.path or volume.name,
             expected="finite intensities",
-            found=f"{int((~np.isfinite(values)).sum())} NaN or infinite voxels",
+            found=f"{count} NaN or infinite voxels",
             remedy="replace them (for example by 0) before conversion",
         )
-    return values
 
 
 def _regions(shape: tuple[int, ...], limit: int, edge: int = 64) -> list[Region]:

@@ -77,8 +77,9 @@ def fuse(
     _require_local(experiment)
     crew, listener = crew or Alone(), progress or Silent()
     begun = begin_predictions(
-        experiment, run, model=model, device=device, fused=True, resume=resume, overwrite=overwrite
-    )
+        experiment, run, model=model, device=device, crew=crew, fused=True,
+        resume=resume, overwrite=overwrite, progress=listener,
+    )  # fmt: skip
     paths = []
     for predicting in begun:
         name, result = predicting.result.name, predicting.result

@@ -179,7 +179,11 @@ def _begun(
     except InputError:
         _log.warning("labels or truths have changed since they were counted: all are counted anew")
         journal = Journal.open(folder / WORK, facts, resume=False)
-    yield journal
+    try:
+        yield journal
+    except InputError:  # the next attempt is one at other files
+        journal.close()
+        raise
     journal.close()
 
 

@@ -12,10 +12,12 @@ import numpy as np
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
 from cellulus.data import writer
+from cellulus.errors import ExistsError
 from cellulus.pipeline import model as models
 from cellulus.pipeline.prediction import Facts
 from cellulus.pipeline.results import Result, begin, groups, names_of, publish
 from cellulus.pipeline.samples import canonical, common_kind, open_samples
+from cellulus.pipeline.statistics import normalisation_of
 from cellulus.pipeline.tiling import Tiling, tiles_of
 from cellulus.progress import Progress, Silent
 from cellulus.space import Blocks, Scale, VoxelSize
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cellulus.data.normalise import Normalisation
     from cellulus.experiment.sections import Experiment
     from cellulus.pipeline.samples import Sample
     from cellulus.runs import Run
@@ -77,8 +80,9 @@ def predict(
     """
     crew, listener = crew or Alone(), progress or Silent()
     begun = begin_predictions(
-        experiment, run, model=model, device=device, resume=resume, overwrite=overwrite
-    )
+        experiment, run, model=model, device=device, crew=crew,
+        resume=resume, overwrite=overwrite, progress=listener,
+    )  # fmt: skip
     paths = []
     for group in groups(begun, crew, lambda one: one.job().count):
         made = [one for one in group if not one.result.complete]
@@ -117,22 +121,24 @@ class Predicting:
         self.result.note(tiles=count, empty=empty)
 
 
-def begin_predictions(
+def begin_predictions(  # noqa: PLR0913 - all that predict is told, and one thing more
     experiment: Experiment,
     run: Run,
     *,
     model: Path | None = None,
     device: str = "auto",
+    crew: Crew | None = None,
     fused: bool = False,
     resume: bool = False,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> Iterator[Predicting]:
     """Begin to predict each image, one after the other as they are asked for.
 
     Parameters
     ----------
-    experiment, run, model, device, resume, overwrite
-        As for `predict`.
+    experiment, run, model, device, crew, resume, overwrite, progress
+        As for `predict`; a large image is read to find its percentiles.
     fused
         Whether what is predicted goes again when it is segmented (`cellulus.pipeline.fuse`).
 
@@ -148,8 +154,15 @@ def begin_predictions(
     models.check_fit(path, card, experiment, ndim, inputs)
     mark = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     for sample in samples:
-        facts = _look(sample, experiment, card, mark).model_copy(update={"fused": fused})
         target = run.predictions / f"{sample.volume.name}.zarr"
+        if not (resume or overwrite):
+            _refuse_existing(target)
+        normalisation = card.normalisation or normalisation_of(
+            sample.volume, experiment.data.percentiles, target.with_suffix(".percentiles.json"),
+            crew=crew, resume=resume, progress=progress,
+        )  # fmt: skip
+        facts = _look(sample, experiment, card, mark, normalisation)
+        facts = facts.model_copy(update={"fused": fused})
         tiles = tiles_of(experiment, Scale(facts.zoom).canonical_shape(facts.shape))
         spec = _spec(facts, experiment, tiles)
         result = begin(
@@ -160,10 +173,27 @@ def begin_predictions(
         yield Predicting(result, Tiling(path, mark, experiment, device, facts, array))
 
 
-def _look(sample: Sample, experiment: Experiment, card: models.Card, mark: str) -> Facts:
+def _refuse_existing(target: Path) -> None:
+    """Say that there is a prediction before the image is read, which may take hours."""
+    if target.exists():
+        raise ExistsError(
+            target,
+            expected="a new name",
+            found="something of that name",
+            remedy="choose another name, or ask to overwrite or resume",
+        )
+
+
+def _look(
+    sample: Sample,
+    experiment: Experiment,
+    card: models.Card,
+    mark: str,
+    normalisation: Normalisation,
+) -> Facts:
     """Return what is to be noted of an image: all that its prediction depends on."""
     volume = sample.volume
-    image = canonical(volume, experiment.data, card.network.object_voxels, card.normalisation)
+    image = canonical(volume, experiment.data, card.network.object_voxels, normalisation)
     return Facts(
         image=volume.path,
         time=volume.time,
@@ -174,8 +204,8 @@ def _look(sample: Sample, experiment: Experiment, card: models.Card, mark: str) 
         unit=volume.voxel_size.unit,
         zoom=image.scale.zoom,
         object_voxels=card.network.object_voxels,
-        low=image.normalisation.low,
-        high=image.normalisation.high,
+        low=normalisation.low,
+        high=normalisation.high,
         method=card.method.name,
         model=mark,
     )
