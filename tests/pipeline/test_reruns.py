@@ -167,7 +167,7 @@ def test_what_cannot_be_decoded_again_is_said(place, monkeypatch):
     place.add((60, 60))
     path, experiment = place.segment(512)
     assert "one block" in rerun(place.prediction, path, experiment).note
-    path, experiment = place.segment(16, clustering="meanshift")
+    path, experiment = place.segment(32, clustering="meanshift")
     found = rerun(place.prediction, path, experiment)
     assert found.passed
     assert found.share is None

@@ -12,6 +12,7 @@ from cellulus.data.readers import open_volumes
 from cellulus.errors import ExistsError, InputError, MissingError, ModelError, StorageError
 from cellulus.experiment.sections import ApplyImage, Data, Experiment, Segment
 from cellulus.methods import ObjectCentric
+from cellulus.ops.scores import evaluate_labels
 from cellulus.pipeline import decoding
 from cellulus.pipeline.prediction import Facts, Prediction
 from cellulus.pipeline.segment import segment
@@ -312,14 +313,49 @@ def test_a_prediction_of_another_method_is_refused(place):
     assert not place.run.segments.exists()
 
 
-def test_mean_shift_sees_the_image_whole(place, monkeypatch):
+def test_mean_shift_sees_an_image_of_one_block_whole(place, monkeypatch):
     monkeypatch.setattr("cellulus.methods.object_centric.decoding.SAMPLED", 800)
     place.add("img", (60, 70), sizes=(0.9, 1.1))
     ticks = Ticks()
-    experiment = place.experiment(block=16, clustering="meanshift")
+    experiment = place.experiment(block=70, clustering="meanshift")
     (path,) = segment(experiment, place.run, progress=ticks)
     assert ticks.seen == [("segment img", 1), 1, "end", ("number img", 1), 1, "end"]
-    assert open_volumes(path)[0].read().max() > 2
+    labels = open_volumes(path)[0].read()[0]
+    assert labels.max() > 2
+    assert "stitched" not in zarr.open_group(path, mode="r").attrs["cellulus"]["outcome"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "zoom", "block", "foreground"),
+    [
+        ((90, 100), (1.0, 1.0), 48, "contrast"),
+        ((6, 50, 60), (4.0, 2.0, 2.0), 32, "uncertainty"),
+    ],
+)
+def test_mean_shift_of_blocks_is_stitched_to_that_of_the_whole(
+    place, monkeypatch, shape, zoom, block, foreground
+):
+    """The same objects; their rims may differ by voxels, as mean-shift draws its sample anew."""
+    monkeypatch.setattr("cellulus.methods.object_centric.decoding.SAMPLED", 500)
+    place.add("img", shape, zoom, sizes=(0.9, 1.2))
+    settings = {"clustering": "meanshift", "foreground": foreground}
+    (whole,) = place.labels(**settings)
+    ticks = Ticks()
+    (path,) = segment(place.experiment(block=block, **settings), place.run, progress=ticks)
+    assert [seen[0] for seen in ticks.seen if isinstance(seen, tuple)] == [
+        *(["survey img"] if foreground == "uncertainty" else []),
+        "segment img", "stitch img", "number img",
+    ]  # fmt: skip
+    (labels,) = open_volumes(path)[0].read()
+    check_dense(labels)
+    scores = evaluate_labels(labels, whole, [0.8]).matches[0]
+    assert scores.true_positives > 8
+    assert scores.f1 > 0.9
+    told = zarr.open_group(path, mode="r").attrs["cellulus"]["outcome"]["stitched"]
+    assert told["objects"] > 2
+    assert told["refused"] == 0
+    (again,) = place.labels(block=block, **settings)
+    assert np.array_equal(labels, again)
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ class Decoder(Protocol):
     def halo(self) -> float:
         """How far around a voxel the result there can depend on, then [canonical voxel].
 
-        Infinite where a decoder cannot be local: then it gets the image whole.
+        Infinite where a decoder cannot be local: then what it makes of blocks is stitched.
         """
 
     def __call__(self, observation: Observation) -> Objects:

@@ -1,12 +1,14 @@
 """A prediction that is decoded block by block: surveys of the whole first, then each block alone.
 
-A decoder is local: given a block and a margin, it is right about every voxel of the block, and it
-names an object by its anchor, the same in every block that sees it. Knows nothing of how a method
-decodes, or of what becomes of the labels of a block.
+A decoder that is local, given a block and a margin, is right about every voxel of the block, and
+names an object by its anchor, the same in every block that sees it. Another takes what it is given
+for the whole, and its blocks must be stitched. Knows nothing of how a method decodes, or of what
+becomes of the labels of a block.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from cellulus.files import read_arrays, write_arrays
 from cellulus.methods.base import Decoder, Observation
 from cellulus.ops.joining import compact
-from cellulus.pipeline.extents import seen_from
+from cellulus.pipeline.extents import seen_around, seen_from
 from cellulus.pipeline.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -126,10 +128,16 @@ def decoder_of(prediction: Prediction, experiment: Experiment) -> Decoder:
     return experiment.method.decoder(len(facts.shape), facts.object_voxels)
 
 
+def is_local(prediction: Prediction, experiment: Experiment) -> bool:
+    """Return whether what a block holds depends only on what lies around it."""
+    return math.isfinite(decoder_of(prediction, experiment).halo)
+
+
 def grid_of(prediction: Prediction, experiment: Experiment) -> Blocks:
-    """Return the blocks that a prediction is decoded in, with the decoder's halo [voxel]."""
+    """Return the blocks that a prediction is decoded in, with what is seen around them [voxel]."""
     facts, halo = prediction.facts, decoder_of(prediction, experiment).halo
-    return seen_from(experiment, facts.shape, facts.zoom, halo)
+    around = seen_around(halo, facts.object_voxels)
+    return seen_from(experiment, facts.shape, facts.zoom, around)
 
 
 def survey_grids(prediction: Prediction, experiment: Experiment) -> list[Blocks]:

@@ -20,6 +20,9 @@ _CROP = {2: 128, 3: 48}
 _TILE = {2: 512, 3: 96}
 _BLOCK = {2: 2048, 3: 256}
 
+SEEN = 1.5
+"""What is seen around a block where a decoder cannot be local [object diameter]."""
+
 
 def crop_extent(experiment: Experiment, ndim: int) -> tuple[int, ...]:
     """Return what the network is given to learn from [canonical voxel]."""
@@ -60,6 +63,17 @@ def block_extent(experiment: Experiment, shape: tuple[int, ...]) -> tuple[int, .
     return tuple(min(n, edge) for n in shape)
 
 
+def seen_around(halo: float, object_voxels: float) -> float:
+    """Return how far around a block is seen: the halo of its decoder, if that is local.
+
+    Parameters
+    ----------
+    halo, object_voxels
+        Of a decoder, and the object diameter; both in canonical voxels, as is the result.
+    """
+    return SEEN * object_voxels if math.isinf(halo) else halo
+
+
 def seen_from(
     experiment: Experiment, shape: tuple[int, ...], zoom: Sequence[float], halo: float
 ) -> Blocks:
@@ -74,10 +88,8 @@ def seen_from(
     zoom
         Canonical voxels per voxel, per axis.
     halo
-        How far must be seen [canonical voxel]; infinite for the image as one block.
+        How far must be seen [canonical voxel].
     """
-    if math.isinf(halo):
-        return Blocks(shape, shape, (0,) * len(shape))
     around = tuple(math.ceil(halo / z) + 1 if halo else 0 for z in zoom)
     return Blocks(shape, block_extent(experiment, shape), around)
 

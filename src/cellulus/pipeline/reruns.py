@@ -125,11 +125,11 @@ def rerun(
     facts = source.facts
     _require_same(segments, labels.shape, source, experiment)
     decoder, grid = decoder_of(source, experiment), grid_of(source, experiment)
-    if math.isinf(decoder.halo):
-        return Rerun(0, 0, 0, (), "the decoder is not local: it sees the image whole")
     extent = noted_extent(segments)
     if all(e >= n for e, n in zip(extent, facts.shape, strict=True)):
         return Rerun(0, 0, 0, (), "one block: there are no seams")
+    if math.isinf(decoder.halo):
+        return Rerun(0, 0, 0, (), "the decoder is not local: blocks that are stitched may differ")
     _survey(source, decoder, experiment)
     ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
     smallest = experiment.segment.min_size * ball

@@ -15,7 +15,7 @@ import numpy as np
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
 from cellulus.errors import MissingError, ModelError
-from cellulus.pipeline.decoding import Decoding, SurveyWork, grid_of, survey_grids
+from cellulus.pipeline.decoding import Decoding, SurveyWork, grid_of, is_local, survey_grids
 from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.prediction import Prediction
 from cellulus.pipeline.results import (
@@ -28,6 +28,7 @@ from cellulus.pipeline.results import (
     publish,
 )
 from cellulus.pipeline.samples import open_samples
+from cellulus.pipeline.stitching import Stitching
 from cellulus.progress import Progress, Silent
 from cellulus.space import Blocks, ball_volume
 
@@ -129,6 +130,15 @@ class Segmentation:
         """Where the labels of blocks are kept until they are joined."""
         return Labelling.of(self.result, self.grid)
 
+    @property
+    def stitching(self) -> Stitching | None:
+        """What joins blocks that can only be decoded alone; None where no block is."""
+        if is_local(self.prediction, self.decoding.experiment) or len(self.grid) == 1:
+            return None
+        facts = self.prediction.facts
+        diameter = [facts.object_voxels / z for z in facts.zoom]
+        return Stitching.of(self.decoding, self.grid, self.result.journal.folder, diameter)
+
     def surveys(self) -> list[Job]:
         """Return what must be found out of the whole image, in order."""
         grids = survey_grids(self.prediction, self.decoding.experiment)
@@ -139,6 +149,16 @@ class Segmentation:
     def keep(self, extents: Extents) -> NDArray[np.bool_]:
         """Return which objects are large enough."""
         return np.asarray(extents.sizes >= self.smallest)
+
+    def join(self) -> Labelling:
+        """Join the blocks, tell what came of it, and return their labels, to be numbered."""
+        labelling, stitching = self.labelling, self.stitching
+        if stitching:
+            total = stitching.join(labelling, self.keep, self.result)
+        else:
+            total = labelling.join(self.keep)
+        total.report(self.result, "no object found")
+        return labelling
 
 
 def begin_segmentation(
@@ -202,8 +222,10 @@ def _label(made: Sequence[Segmentation], crew: Crew, progress: Progress) -> None
     what = names_of([one.result for one in made])
     for surveys in zip(*(one.surveys() for one in made), strict=True):
         finish(surveys, crew, progress, f"survey {what}")
-    jobs = [one.labelling.label(one.decoding, one.result) for one in made]
+    jobs = [one.labelling.label(one.stitching or one.decoding, one.result) for one in made]
     finish(jobs, crew, progress, f"segment {what}")
+    jobs = [one.stitching.pair(one.result) for one in made if one.stitching]
+    finish(jobs, crew, progress, f"stitch {what}")
 
 
 def conclude(made: Sequence[Segmentation], crew: Crew, progress: Progress) -> None:
@@ -225,10 +247,7 @@ def conclude(made: Sequence[Segmentation], crew: Crew, progress: Progress) -> No
     """
     if not made:
         return
-    pairs = [(one, one.labelling) for one in made]
-    for one, labelling in pairs:
-        labelling.join(one.keep).report(one.result, "no object found")
-    jobs = [labelling.number(one.result) for one, labelling in pairs]
+    jobs = [one.join().number(one.result) for one in made]
     finish(jobs, crew, progress, f"number {names_of([one.result for one in made])}")
     publish([one.result for one in made], crew, progress)
 

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SEEN = 1.5
-"""What a block is given around it, where a decoder cannot be local [object diameter]."""
 WIDEST = 3.0
 """No object is wider: what would become so by stitching is a chain of several [object diameter]."""
 NAMED = 20
@@ -50,17 +48,6 @@ _PER_BLOCK = 2**32
 MERGED = "%s: %d objects are of parts that one block held for several; their numbers: %s"
 REFUSED = "%s: %d links between blocks were refused, because objects would have become wider than "
 REFUSED += "%s voxels; their numbers: %s"
-
-
-def seen_around(halo: float, object_voxels: float) -> float:
-    """Return what a block is given around it: the halo of its decoder, if that is local.
-
-    Parameters
-    ----------
-    halo, object_voxels
-        Of a decoder, and the object diameter; both in canonical voxels, as is the result.
-    """
-    return SEEN * object_voxels if math.isinf(halo) else halo
 
 
 @dataclass(frozen=True)
@@ -132,7 +119,7 @@ class Stitching:
     def neighbours(self, index: int) -> dict[int, Region]:
         """Return the blocks around a block, and the voxels that it and each of them see."""
         counts = self.grid.counts
-        place = np.unravel_index(index, counts)
+        place = [int(p) for p in np.unravel_index(index, counts)]
         near = [range(max(p - 1, 0), min(p + 2, n)) for p, n in zip(place, counts, strict=True)]
         others = {int(np.ravel_multi_index(other, counts)) for other in itertools.product(*near)}
         here = self.grid[index].outer
@@ -168,7 +155,7 @@ class Stitching:
             str(other): labels[Block(region, outer).inner]
             for other, region in self.neighbours(index).items()
         }
-        np.savez_compressed(data, **views)
+        np.savez_compressed(data, **views)  # type: ignore[arg-type]
         write_bytes(self._path(index), data.getvalue(), flush=False)
 
     def _view(self, index: int, other: int) -> NDArray[np.uint32]:
