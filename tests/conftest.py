@@ -1,4 +1,4 @@
-"""Drawn scenes of touching balls, with what a good network would say of them."""
+"""Drawn scenes of touching balls, with what a good network would say of them; an object store."""
 
 from dataclasses import dataclass
 
@@ -80,3 +80,28 @@ def draw(shape, spacing=None, *, balls=None, seed=0, sizes=(0.8, 1.2), noise=0.5
 def drawing():
     """Return the function that draws scenes."""
     return draw
+
+
+@pytest.fixture(scope="session")
+def _object_store():
+    from object_store import ObjectStore
+
+    made = ObjectStore()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def object_store(_object_store, monkeypatch):
+    """Return an object store that is empty and where S3 is looked for, by child processes too."""
+    import fsspec
+
+    from object_store import ENVIRONMENT
+
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": _object_store.url}.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").mkdir("lab")
+    yield _object_store
+    _object_store.refused = ()
+    _object_store.seen.clear()
+    fsspec.filesystem("s3").rm("lab", recursive=True)

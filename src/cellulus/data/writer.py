@@ -28,7 +28,7 @@ from cellulus.data.arrays import (
 from cellulus.data.label_groups import label_spec, labels_within, list_label
 from cellulus.data.ngff import ZARR_FORMAT, render
 from cellulus.data.places import Place, may_go, place_of
-from cellulus.errors import ExistsError
+from cellulus.errors import ExistsError, StorageError
 from cellulus.progress import Silent
 
 if TYPE_CHECKING:
@@ -229,14 +229,18 @@ def create(
     if resume and place.is_begun():
         array = existing_array(place.final, growing, spec, "r+")
         return Pending(place, spec, array, _overwrite=overwrite)
-    with failures(place.final):
-        # What an interrupted run left was never finished, and nobody asked to go on with it.
-        place.clear()
-        zarr.create_group(
-            follow(growing), zarr_format=ZARR_FORMAT[spec.ngff], overwrite=True,
-            attributes={"cellulus": spec.attributes},
-        )  # fmt: skip
-        array = create_array(growing, "0", spec, spec.shape)
+    try:
+        with failures(place.final):
+            # What an interrupted run left was never finished, and nobody asked to go on with it.
+            place.clear()
+            zarr.create_group(
+                follow(growing), zarr_format=ZARR_FORMAT[spec.ngff], overwrite=True,
+                attributes={"cellulus": spec.attributes},
+            )  # fmt: skip
+            array = create_array(growing, "0", spec, spec.shape)
+    except StorageError:
+        place.discard()
+        raise
     return Pending(place, spec, array, _overwrite=overwrite)
 
 
