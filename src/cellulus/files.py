@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -29,13 +29,14 @@ LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a disk says that will not take anything else either."""
 
 
-def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
-    """Write `data` to `path` atomically, making the folder it lies in.
+@contextlib.contextmanager
+def replacing(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
+    """Write a file atomically, bit by bit, making the folder it lies in.
 
     Parameters
     ----------
-    path, data
-        Where, and what.
+    path
+        Gets what the body writes to the file it is given, once the body is through with it.
     flush
         Whether to wait until the disk has it, so that it outlives a power failure and not only a
         killed process. Waiting takes tens of milliseconds.
@@ -50,7 +51,7 @@ def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 if flush:
                     file.flush()
                     os.fsync(file.fileno())
@@ -59,6 +60,12 @@ def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
+    """Write `data` to `path` atomically; see `replacing`."""
+    with replacing(path, flush=flush) as file:
+        file.write(data)
 
 
 def write_text(path: Path, text: str, *, flush: bool = True) -> None:

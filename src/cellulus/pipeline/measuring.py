@@ -13,6 +13,8 @@ import numpy as np
 from cellulus.blocks.jobs import Job
 from cellulus.data.arrays import open_array
 from cellulus.data.readers import open_volumes
+from cellulus.files import storage
+from cellulus.ops.measures import merge
 from cellulus.pipeline.objects import ObjectTable, load, save
 from cellulus.pipeline.prediction import Prediction
 
@@ -98,11 +100,44 @@ class Measuring:
         work = MeasureWork(self, result.journal.folder / f"{stage}-parts")
         return Job(work, result.journal.stage(stage), len(self.grid))
 
-    def parts(self, result: Result, stage: str) -> list[Measures]:
-        """Return what was measured in each block that could be."""
+    def found(self, result: Result, stage: str) -> Measures:
+        """Return what was measured in all blocks that could be, of which there are some."""
         folder = result.journal.folder / f"{stage}-parts"
         paths = (folder / f"{index}.npz" for index in range(len(self.grid)))
-        return [self.table().none, *(load(path) for path in paths if path.exists())]
+        return merge([load(path) for path in paths if path.exists()])
+
+    def write(self, result: Result) -> None:
+        """Write the table of labels that have no name yet; see `settle`.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full or refuses.
+        """
+        self.table().write(_growing(result.path), self.found(result, "measure"))
+
+
+def settle(result: Result) -> None:
+    """Give a table its name if its labels have theirs; else remove what an earlier run left.
+
+    The name of the labels is what tells that both are whole. A run that is killed after they got
+    it, and before the table did, leaves a table that whoever goes on has only to rename.
+
+    Raises
+    ------
+    StorageError
+        If the disk refuses.
+    """
+    growing = _growing(result.path)
+    with storage(growing):
+        if not result.complete:
+            growing.unlink(missing_ok=True)
+        elif growing.exists():
+            growing.replace(result.path.with_suffix(".csv"))
+
+
+def _growing(labels: Path) -> Path:
+    return labels.with_suffix(".csv.partial")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellulus.data.readers import open_image
-from cellulus.files import read_arrays, write_arrays, write_bytes
+from cellulus.files import read_arrays, replacing, write_arrays
 from cellulus.ops.measures import Measures, measure_objects
 
 if TYPE_CHECKING:
@@ -132,16 +132,16 @@ class ObjectTable:
         StorageError
             If the disk is full or refuses.
         """
-        columns = dict(self._columns(measures))
-        data = io.BytesIO()
-        text = io.TextIOWrapper(data, encoding="utf-8", newline="", write_through=True)
-        lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(columns)
-        for first in range(0, measures.ids.size, _ROWS):
-            parts = (_words(column[first : first + _ROWS]) for column in columns.values())
-            lines.writerows(zip(*parts, strict=True))
-        text.flush()
-        write_bytes(path, data.getvalue())
+        with replacing(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            lines = csv.writer(text, lineterminator="\n")
+            lines.writerow(name for name, _ in self._columns(self.none))
+            for first in range(0, measures.ids.size, _ROWS):
+                rows = slice(first, first + _ROWS)
+                some = Measures(*(getattr(measures, f.name)[rows] for f in fields(measures)))
+                parts = (_words(column) for _, column in self._columns(some))
+                lines.writerows(zip(*parts, strict=True))
+            text.detach()
 
     def _columns(self, measures: Measures) -> Iterator[tuple[str, NDArray[Any]]]:
         """Yield the columns by name."""

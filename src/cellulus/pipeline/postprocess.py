@@ -19,10 +19,9 @@ from cellulus.data.addresses import way
 from cellulus.data.arrays import OUTCOME
 from cellulus.data.readers import expand, open_volumes
 from cellulus.errors import InputError, MissingError
-from cellulus.ops.measures import merge
 from cellulus.pipeline.extents import block_extent, reshaping_blocks
 from cellulus.pipeline.labelling import Labelling, label_spec
-from cellulus.pipeline.measuring import GrowingLabels, Measuring, StoredLabels
+from cellulus.pipeline.measuring import GrowingLabels, Measuring, StoredLabels, settle
 from cellulus.pipeline.prediction import Facts, notes_of
 from cellulus.pipeline.reshaping import Reshaping, size_limits
 from cellulus.pipeline.results import (
@@ -148,7 +147,7 @@ def _finish(works: Sequence[_Work], crew: Crew, progress: Progress) -> None:
     for work in works:
         widest = work.grid.shape
         if id(work) in surveys:
-            found = merge(surveys[id(work)].parts(work.result, "survey"))
+            found = surveys[id(work)].found(work.result, "survey")
             widest = tuple(np.max(found.stops - found.starts, axis=0, initial=0).tolist())
         pairs.append((work, Labelling.of(work.result, work.seeing(widest))))
     jobs = [labelling.label(work.source, work.result) for work, labelling in pairs]
@@ -162,10 +161,9 @@ def _finish(works: Sequence[_Work], crew: Crew, progress: Progress) -> None:
     finish(jobs, crew, progress, f"number {what}")
     finish([w.measuring.job(w.result, "measure") for w in works], crew, progress, f"measure {what}")
     for work in works:
-        parts = work.measuring.parts(work.result, "measure")
-        table = work.result.path.with_suffix(".csv")
-        work.measuring.table().write(table, merge(parts))
-    publish([work.result for work in works], crew, progress)
+        work.measuring.write(work.result)
+        publish([work.result], crew, progress)
+        settle(work.result)
 
 
 def _begin(
@@ -195,6 +193,7 @@ def _begin(
     source = way(facts.image, url_in(store, target) or target) if facts else None
     spec = label_spec(grid, volume.voxel_size, made_by, source)
     result = begin(volume.name, target, spec, resume=resume, overwrite=overwrite, store=store)
+    settle(result)
     prediction = run.predictions / f"{volume.name}.zarr"
     measured = prediction if facts and prediction.exists() else None
     stored = StoredLabels(volume.path, volume.time)
