@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cellulus.ops import clustering
 from cellulus.ops.clustering import (
+    Embeddings,
     count_votes,
     find_modes,
     kernel,
@@ -31,14 +32,29 @@ def drawn(seed, shape, count, *, blobs=5, outside=2):
     return bins, rng.random(bins.shape[1]) < 0.8
 
 
+def embedded(bins, farthest=1e6):
+    """Embeddings in the middles of bins, of voxels in one row."""
+    ndim = len(bins)
+    positions = [np.full(1, 0.5)] * (ndim - 1) + [np.arange(bins.shape[1]) + 0.5]
+    offsets = bins.astype(np.float32).reshape(ndim, *[1] * (ndim - 1), -1)
+    offsets[-1] -= np.arange(bins.shape[1])
+    return Embeddings(tuple(positions), offsets, farthest)
+
+
+def vote(bins, votes, counts):
+    doubt = np.where(votes, 1, 3).astype(np.float32).reshape(*[1] * (counts.ndim - 1), -1)
+    count_votes(embedded(bins), doubt, 2.0, np.zeros(counts.ndim, np.int64), counts)
+
+
 def histogram(bins, votes, shape):
     counts = np.zeros(shape, np.int32)
-    count_votes(bins, votes, counts)
+    vote(bins, votes, counts)
     return counts
 
 
 def assign(bins, modes, bandwidth, shape):
-    return look_up(bins, territories(modes, bandwidth, shape))
+    corner = np.zeros(len(shape), np.int64)
+    return look_up(embedded(bins), territories(modes, bandwidth, shape), corner).ravel()
 
 
 def slow_density(counts, bandwidth):
@@ -202,8 +218,38 @@ def test_equal_peaks_go_to_the_first():
 
 def test_votes_are_added_to_those_before():
     counts = np.ones((3, 3), np.int32)
-    count_votes(np.array([[0, 0, 2], [1, 1, 2]], np.int32), np.array([True, True, False]), counts)
+    vote(np.array([[0, 0, 2], [1, 1, 2]], np.int32), np.array([True, True, False]), counts)
     assert counts.tolist() == [[1, 3, 1], [1, 1, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 0.8), (1.3, 2.0, 0.7)])
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_embeddings_are_binned_where_they_lie_and_far_ones_are_none(spacing, seed):
+    """Voxel by voxel, with gaps in the prediction; the lattice shows a part of the bins."""
+    rng = np.random.default_rng(seed)
+    shape, ndim, far = (4, 6, 5)[-len(spacing) :], len(spacing), 3.0
+    positions = tuple((7 + np.arange(n) + 0.5) * s for n, s in zip(shape, spacing, strict=True))
+    offsets = rng.normal(0, 1.5, (ndim, *shape)).astype(np.float32)
+    doubt = rng.random(shape).astype(np.float32)
+    gap = rng.random(shape) < 0.1
+    offsets[:, gap], doubt[gap] = np.nan, np.nan
+    corner, lattice = np.full(ndim, 6), (9, 11, 8)[-ndim:]
+    counts, owner = np.zeros(lattice, np.int32), rng.integers(0, 9, lattice).astype(np.uint32)
+    votes, found = np.zeros(lattice, np.int32), np.zeros(shape, np.uint32)
+    for voxel in np.ndindex(shape):
+        offset = offsets[(slice(None), *voxel)]
+        place = [p[i] for p, i in zip(positions, voxel, strict=True)]
+        where = tuple((np.floor(place + offset.astype(np.float64)) - corner).tolist())
+        is_inside = all(0 <= b < n for b, n in zip(where, lattice, strict=True))
+        if is_inside and (offset**2).sum() <= far**2:
+            where = tuple(int(b) for b in where)
+            votes[where] += doubt[voxel] < 0.5
+            found[voxel] = owner[where]
+    given_ = Embeddings(positions, offsets, far)
+    count_votes(given_, doubt, 0.5, corner, counts)
+    assert np.array_equal(counts, votes)
+    assert np.array_equal(look_up(given_, owner, corner), found)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

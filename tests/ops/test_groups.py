@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cellulus.ops.groups import quantile_by_group
+from cellulus.ops.groups import quantile_by_group, sizes_of
 
 
 def slowly(values, groups, share, count):
@@ -31,6 +31,28 @@ def test_it_is_the_order_statistic_at_or_below(data, share, extra):
     found = quantile_by_group(values, groups, share, count)
     assert found.dtype == np.float32
     assert np.array_equal(found, slowly(values, groups, share, count), equal_nan=True)
+
+
+def test_groups_that_are_not_asked_for_have_none():
+    rng = np.random.default_rng(3)
+    values = rng.random((40, 30), np.float32)
+    groups = rng.integers(0, 7, values.shape).astype(np.uint32)
+    asked = np.array([True, False, True, True, False, False, True])
+    every = quantile_by_group(values, groups, 0.4, 7)
+    some = quantile_by_group(values, groups, 0.4, 7, asked=asked)
+    assert np.array_equal(some, np.where(asked, every, np.nan), equal_nan=True)
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (50,), (6, 7, 8)])
+def test_sizes_are_counts(shape):
+    groups = np.random.default_rng(2).integers(0, 3, shape).astype(np.uint32)
+    assert np.array_equal(sizes_of(groups, 5), np.bincount(groups.ravel(), minlength=5))
+
+
+def test_many_equal_values_and_infinite_ones():
+    values = np.repeat(np.array([np.inf, 2, 2, -1], np.float32), 500)
+    found = [quantile_by_group(values, np.ones(2000, np.uint32), q, 2)[1] for q in (0, 0.3, 0.9)]
+    assert found == [-1, 2, np.inf]
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 3), (0.74, 3), (0.75, 4), (1, 5)])

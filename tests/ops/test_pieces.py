@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import ndimage
 
-from cellulus.ops.pieces import find_pieces
+from cellulus.ops.pieces import find_pieces, keep_largest
 
 shapes = npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=7)
 arrays = npst.arrays(np.uint32, shapes, elements=st.sampled_from([0, 0, 1, 2, 2**32 - 1]))
@@ -35,6 +35,21 @@ def test_they_are_those_of_each_label_in_the_order_of_their_first_voxels(labels,
     assert np.array_equal(pieces, slowly(labels, across_corners))
     assert np.array_equal(owner[pieces], labels)
     assert np.array_equal(sizes, np.bincount(pieces.ravel()))
+
+
+@settings(deadline=None, max_examples=200)
+@given(npst.arrays(np.uint32, shapes, elements=st.sampled_from([0, 0, 1, 2, 3])))
+def test_the_largest_piece_of_each_and_of_equal_ones_the_first(labels):
+    pieces = slowly(labels, across_corners=True)
+    sizes = np.bincount(pieces.ravel())
+    expected = np.zeros_like(labels)
+    for label in np.unique(labels[labels > 0]):
+        its_own = np.unique(pieces[labels == label])
+        best = max(its_own, key=lambda piece: (sizes[piece], -int(piece)))
+        expected[pieces == best] = label
+    before = labels.copy()
+    assert np.array_equal(keep_largest(labels, 4), expected)
+    assert np.array_equal(labels, before)
 
 
 @pytest.mark.parametrize("shape", [(90, 110), (24, 30, 34)])

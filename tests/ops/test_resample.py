@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellulus.ops.resample import reflect, resample, source_region, taps
+from cellulus.ops.resample import reflect, resample, single, source_region, taps
 
 ZOOMS = st.floats(0.15, 5.0)
 
@@ -53,6 +53,7 @@ def test_no_voxel_within_reach_is_forgotten(zoom, widen):
         assert np.allclose(found, expected, atol=1e-6)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(
     st.tuples(ZOOMS, ZOOMS),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -143,3 +144,39 @@ def test_axes_are_independent():
 def test_tiny_images_can_be_resampled(size):
     for zoom in (0.2, 1.0, 7.3):
         assert np.allclose(whole(np.ones((1, size, size), np.float32), (zoom, zoom)), 1)
+
+
+def slowly(data, index, zoom, shape, widen):
+    """Axis by axis, tap by tap, on whole arrays: the order of additions is part of the result."""
+    for axis, (i, z, n) in enumerate(zip(index, zoom, shape, strict=True), start=1):
+        source, weight = taps(i, z, n, widen=widen)
+        along = [1] * data.ndim
+        along[axis] = -1
+        result = np.zeros((*data.shape[:axis], len(i), *data.shape[axis + 1 :]), np.float32)
+        for tap in range(source.shape[1]):
+            result += data.take(source[:, tap], axis=axis) * weight[:, tap].reshape(along)
+        data = result
+    return data
+
+
+@pytest.mark.parametrize("widen", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "zoom"),
+    [((17, 23), (0.4, 1.7)), ((9, 11, 10), (0.5, 1.25, 1.25)), ((1, 8, 9), (1, 3, 0.3))],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint16"])
+def test_it_is_what_whole_arrays_give_bit_by_bit(shape, zoom, widen, dtype):
+    data = (1000 * noise(2, *shape)).astype(dtype)
+    index = [np.arange(max(1, int(n * z))) for n, z in zip(shape, zoom, strict=True)]
+    expected = slowly(data.astype(np.float32), index, zoom, shape, widen)
+    everything = tuple(slice(0, n) for n in shape)
+    assert np.array_equal(resample(data, everything, index, zoom, shape, widen=widen), expected)
+
+
+def test_every_half_becomes_its_single():
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    with np.errstate(invalid="ignore"):
+        expected = every.astype(np.float32)
+    assert np.array_equal(single(every), expected, equal_nan=True)
+    assert single(every[::2].reshape(4, -1)).shape == (4, 2**13)
+    assert single(np.arange(5, dtype=np.uint8)).dtype == np.float32

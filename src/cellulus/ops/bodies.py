@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
-from scipy import ndimage
+from numba import njit
 
 from cellulus.ops.nearest import distance_to
+from cellulus.ops.smoothing import smooth
+from cellulus.ops.volume import as_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,32 +47,23 @@ def regroup(
     bodies, summits
         ``(*S)`` uint32 from 1; the voxel of each body's summit, ``(n, D)``, in lexicographic order.
     """
-    inside = labels > 0
-    if not inside.any():
+    outside = labels == 0
+    if outside.all():
         return np.zeros(labels.shape, np.uint32), np.zeros((0, labels.ndim), np.int64)
-    depth = _depth(inside, spacing)
-    sigma = [blur / s for s in spacing]
-    hill = ndimage.gaussian_filter(depth, sigma, mode="nearest")
-    piece, roots = _climb(_volume(labels), _volume(hill))
-    parent = _parents(piece, _volume(depth), len(roots) + 1, np.float32(openness))
+    # What the region's edge cuts goes on behind it; without a background none is invented.
+    is_open = outside.any()
+    depth = distance_to(outside, spacing) if is_open else np.ones(labels.shape, np.float32)
+    del outside
+    hill = smooth(depth, [blur / s for s in spacing])
+    piece, roots = _climb(as_volume(labels), as_volume(hill))
+    del hill
+    parent = _parents(piece, as_volume(depth), len(roots) + 1, np.float32(openness))
     for _ in range(len(parent).bit_length()):
         parent = parent[parent]
     kept, body = np.unique(parent, return_inverse=True)
     summits = np.stack(np.unravel_index(roots[kept[1:] - 1], labels.shape), axis=1)
-    bodies: NDArray[np.uint32] = body.astype(np.uint32)[piece].reshape(labels.shape)
-    return bodies, summits.astype(np.int64)
-
-
-def _volume(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an image as a volume of one plane."""
-    return np.ascontiguousarray(array.reshape((1,) * (3 - array.ndim) + array.shape))
-
-
-def _depth(inside: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float32]:
-    """Return the distance to the background; what the region's edge cuts goes on behind it."""
-    if inside.all():  # there is no background to measure to, and none is invented
-        return np.ones(inside.shape, np.float32)
-    return distance_to(~inside, spacing).astype(np.float32)
+    _rename(piece.ravel(), body.astype(np.uint32))
+    return piece.reshape(labels.shape), summits.astype(np.int64)
 
 
 def _climb(
@@ -79,23 +71,34 @@ def _climb(
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """Return the piece of each voxel from 1, and the flat indices of their summits, ascending."""
     # Half the memory where indices are small enough.
-    index = np.int32 if labels.size < 2**31 else np.int64
-    target = np.empty(labels.shape, index)
-    _ascend(labels, hill, target)
-    piece = np.zeros(labels.size, np.uint32)
-    summits = np.flatnonzero(target.ravel() == np.arange(labels.size, dtype=index))
-    piece[summits] = np.arange(1, len(summits) + 1)
-    _follow(target.ravel(), piece)
-    return piece.reshape(labels.shape), summits
+    target = np.empty(labels.shape, np.int32 if labels.size < 2**31 else np.int64)
+    piece = np.empty(labels.shape, np.uint32)
+    summits = _ascend(labels, hill, target, piece)
+    _follow(target.ravel(), piece.ravel())
+    return piece, summits
 
 
-@numba.njit(cache=True, nogil=True)
-def _ascend(labels: Any, hill: Any, target: Any) -> None:
-    for z, y, x in np.ndindex(labels.shape):
-        target[z, y, x] = _steepest(labels, hill, z, y, x) if labels[z, y, x] > 0 else -1
+@njit(cache=True, nogil=True)
+def _ascend(labels: Any, hill: Any, target: Any, piece: Any) -> Any:
+    """Find the next voxel uphill of each; number those that there is none of."""
+    depth, height, width = labels.shape
+    summits = [0 for _ in range(0)]
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                piece[z, y, x] = 0
+                if labels[z, y, x] == 0:
+                    target[z, y, x] = -1
+                    continue
+                next_ = _steepest(labels, hill, z, y, x)
+                target[z, y, x] = next_
+                if next_ == (z * height + y) * width + x:
+                    summits.append(next_)
+                    piece[z, y, x] = len(summits)
+    return np.array(summits, np.int64)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _follow(target: Any, piece: Any) -> None:
     """Give every voxel the piece of the summit that it climbs to; each step is taken once."""
     for start in range(target.size):
@@ -110,49 +113,67 @@ def _follow(target: Any, piece: Any) -> None:
             voxel = target[voxel]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _steepest(labels: Any, hill: Any, z: int, y: int, x: int) -> Any:
     """Return the first of the highest voxels around one, itself included, in its label."""
     depth, height, width = labels.shape
     own, best, top = labels[z, y, x], -1, np.float32(-1)
-    for k in range(max(z - 1, 0), min(z + 2, depth)):
-        for j in range(max(y - 1, 0), min(y + 2, height)):
-            for i in range(max(x - 1, 0), min(x + 2, width)):
-                if hill[k, j, i] > top and labels[k, j, i] == own:
+    for k in range(z - 1, z + 2):  # always three, so that the compiler can unroll it
+        for j in range(y - 1, y + 2):
+            if not (0 <= k < depth and 0 <= j < height):
+                continue
+            for i in range(x - 1, x + 2):
+                if 0 <= i < width and hill[k, j, i] > top and labels[k, j, i] == own:
                     best, top = (k * height + j) * width + i, hill[k, j, i]
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _parents(piece: Any, depth: Any, count: int, openness: Any) -> Any:
     """Return for each piece the deeper one it joins, or itself."""
     deepest = np.zeros(count, np.float32)
-    for index in np.ndindex(piece.shape):
-        deepest[piece[index]] = max(deepest[piece[index]], depth[index])
+    for number, deep in zip(piece.ravel(), depth.ravel()):  # noqa: B905 - numba knows no strict
+        deepest[number] = max(deepest[number], deep)
     parent = np.arange(count)
     share = np.full(count, openness)
-    for z, y, x in np.ndindex(piece.shape):
-        here = z, y, x
-        for there in ((z, y, x + 1), (z, y + 1, x), (z + 1, y, x)):
-            if not _is_contact(piece, here, there):
-                continue
-            a, b = min(piece[here], piece[there]), max(piece[here], piece[there])
-            # From the shallower to the deeper; of equally deep ones from the later to the earlier.
-            child, deeper = (b, a) if deepest[b] <= deepest[a] else (a, b)
-            neck = min(depth[here], depth[there]) / max(deepest[child], np.float32(1e-6))
-            known = parent[child]
-            is_wider = neck > share[child] or (
-                neck == share[child] and known != child
-                and (deepest[deeper] > deepest[known]
-                     or (deepest[deeper] == deepest[known] and deeper < known))
-            )  # fmt: skip
-            if is_wider:
-                share[child], parent[child] = neck, deeper
+    planes, height, width = piece.shape
+    for z in range(planes):
+        for y in range(height):
+            for x in range(width):
+                here = piece[z, y, x]
+                if here == 0:
+                    continue
+                for k, j, i in ((z, y, x + 1), (z, y + 1, x), (z + 1, y, x)):
+                    if k == planes or j == height or i == width:
+                        continue
+                    there = piece[k, j, i]
+                    if there > 0 and there != here:
+                        neck = min(depth[z, y, x], depth[k, j, i])
+                        _weigh_contact(min(here, there), max(here, there), neck, deepest, share,
+                                       parent)  # fmt: skip
     return parent
 
 
-@numba.njit(cache=True, nogil=True)
-def _is_contact(piece: Any, here: Any, there: Any) -> Any:
-    if there[0] == piece.shape[0] or there[1] == piece.shape[1] or there[2] == piece.shape[2]:
-        return False
-    return piece[here] > 0 and piece[there] > 0 and piece[here] != piece[there]
+@njit(cache=True, nogil=True)
+def _weigh_contact(
+    first: Any, second: Any, neck: Any, deepest: Any, share: Any, parent: Any
+) -> None:
+    """Let the shallower of two pieces join the deeper, if it is more open to none so far."""
+    # Of equally deep ones from the later to the earlier.
+    later = deepest[second] <= deepest[first]
+    child, deeper = (second, first) if later else (first, second)
+    open_ = neck / max(deepest[child], np.float32(1e-6))
+    known = parent[child]
+    is_wider = open_ > share[child] or (
+        open_ == share[child] and known != child
+        and (deepest[deeper] > deepest[known]
+             or (deepest[deeper] == deepest[known] and deeper < known))
+    )  # fmt: skip
+    if is_wider:
+        share[child], parent[child] = open_, deeper
+
+
+@njit(cache=True, nogil=True)
+def _rename(piece: Any, names: Any) -> None:
+    for voxel in range(piece.size):
+        piece[voxel] = names[piece[voxel]]

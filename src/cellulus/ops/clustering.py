@@ -10,20 +10,24 @@ Here the density is a histogram on a global integer lattice, so that
 
 Each of these looks no farther than a few bandwidths: what a region yields does not depend on how
 the image was cut, except near the region's edge. Lengths are canonical voxels, which are also the
-lattice's bins. Knows nothing of images or foreground.
+lattice's bins. An image is a volume of one plane. Knows nothing of intensities or foreground.
 
 Source: Fukunaga and Hostetler 1975; Comaniciu and Meer 2002 (mean-shift); the lattice is ours.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
-from scipy import ndimage, spatial
+from numba import njit
+from scipy import spatial
 
 from cellulus.ops.density import KERNEL_SHARE, WEIGHT_UNIT, kernel, mode_reach, reach
+from cellulus.ops.peaks import find_peaks
+from cellulus.ops.volume import as_volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KERNEL_SHARE",
     "WEIGHT_UNIT",
+    "Embeddings",
     "count_votes",
     "find_modes",
     "kernel",
@@ -41,21 +46,60 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class Embeddings:
+    """Where the voxels of a region point to.
+
+    Attributes
+    ----------
+    positions
+        Global coordinates of the voxels along each axis, ``(n,)`` float64 [bin].
+    offsets
+        From each voxel to its embedding, ``(D, *S)`` float32 [bin].
+    farthest
+        Longer offsets, and such that are no number, are none.
+    """
+
+    positions: tuple[NDArray[np.float64], ...]
+    offsets: NDArray[np.float32]
+    farthest: float
+
+    def _volumes(self) -> tuple[Any, ...]:
+        """Return positions, offsets as volumes along each of three axes, and the limit."""
+        missing = 3 - len(self.positions)
+        shape = (1,) * missing + self.offsets.shape[1:]
+        still = np.broadcast_to(np.zeros(1, np.float32), shape)
+        offsets = [still] * missing + [offset.reshape(shape) for offset in self.offsets]
+        positions = [np.zeros(1)] * missing + list(self.positions)
+        return tuple(positions), tuple(offsets), np.float32(self.farthest**2)
+
+
 def count_votes(
-    bins: NDArray[np.int32], votes: NDArray[np.bool_], counts: NDArray[np.int32]
+    embeddings: Embeddings,
+    uncertainty: NDArray[np.float32],
+    certain: float,
+    corner: NDArray[np.int64],
+    counts: NDArray[np.int32],
 ) -> None:
-    """Add the voting embeddings to a histogram; those outside the lattice do not count.
+    """Add the certain embeddings to a histogram; those outside of the lattice do not count.
 
     Parameters
     ----------
-    bins
-        ``(D, n)``, lattice coordinates relative to its corner.
-    votes
-        ``(n,)``, which embeddings count.
+    embeddings
+        Of a region.
+    uncertainty
+        ``(*S)``.
+    certain
+        Voxels that are less uncertain vote.
+    corner
+        First bin of the lattice, ``(D,)``.
     counts
         Embeddings per bin, ``(*L)``.
     """
-    _count(bins, votes, np.array(counts.shape, np.int64), counts.reshape(-1))
+    positions, offsets, farthest = embeddings._volumes()
+    doubt = uncertainty.reshape(offsets[0].shape)
+    _count(positions, offsets, farthest, doubt, np.float32(certain), _three(corner),
+           as_volume(counts))  # fmt: skip
 
 
 def find_modes(counts: NDArray[np.int32], bandwidth: float) -> NDArray[np.int64]:
@@ -73,14 +117,10 @@ def find_modes(counts: NDArray[np.int32], bandwidth: float) -> NDArray[np.int64]
     modes
         ``(n, D)`` bins, in lexicographic order.
     """
-    weights = kernel(bandwidth)
-    density = counts.astype(np.float64)
-    for axis in range(counts.ndim):
-        density = ndimage.correlate1d(density, weights, axis, mode="constant")
-    peaks = np.argwhere(_local_maxima(density))
+    peaks, height = find_peaks(as_volume(counts), kernel(bandwidth))
+    peaks = peaks[:, 3 - counts.ndim :]
     if len(peaks) == 0:
-        return np.zeros((0, counts.ndim), np.int64)
-    height = density[tuple(peaks.T)]
+        return peaks
     pairs = spatial.cKDTree(peaks).query_pairs(bandwidth, output_type="ndarray")
     # Peaks are in lexicographic order, so of equals the one with the smaller index is higher.
     first, second = pairs.min(axis=1), pairs.max(axis=1)
@@ -110,89 +150,95 @@ def territories(
     owner
         ``(*L)`` uint32; of equally near modes the first.
     """
-    ball = _ball(bandwidth, len(shape))
-    nearest = np.full(int(np.prod(shape)), np.iinfo(np.int32).max, np.int32)
-    owner = np.zeros(int(np.prod(shape)), np.uint32)
-    extent = np.array(shape, np.int64)
-    _stamp(modes, ball, (ball**2).sum(axis=1).astype(np.int32), extent, nearest, owner)
-    return owner.reshape(shape)
+    owner = np.zeros(shape, np.uint32)
+    places = np.zeros((len(modes), 3), np.int64)
+    places[:, 3 - len(shape) :] = modes
+    _stamp(places, bandwidth**2, int(bandwidth), as_volume(owner))
+    return owner
 
 
-def look_up(bins: NDArray[np.int32], owner: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return what a lattice holds at bins, ``(D, n)``; 0 outside of it, ``(n,)``."""
-    found: NDArray[np.uint32] = _look_up(bins, np.array(owner.shape, np.int64), owner.reshape(-1))
+def look_up(
+    embeddings: Embeddings, owner: NDArray[np.uint32], corner: NDArray[np.int64]
+) -> NDArray[np.uint32]:
+    """Return what a lattice holds at the embeddings, ``(*S)``; 0 outside of it.
+
+    Parameters
+    ----------
+    embeddings
+        Of a region.
+    owner
+        What each bin holds, ``(*L)``.
+    corner
+        First bin of the lattice, ``(D,)``.
+    """
+    found = np.zeros(embeddings.offsets.shape[1:], np.uint32)
+    positions, offsets, farthest = embeddings._volumes()
+    lattice = as_volume(owner)
+    _look_up(positions, offsets, farthest, _three(corner), lattice, as_volume(found))
     return found
 
 
-def _ball(radius: float, ndim: int) -> NDArray[np.int64]:
-    r = int(radius)
-    grid = np.stack(np.meshgrid(*[np.arange(-r, r + 1)] * ndim, indexing="ij"), axis=-1)
-    points: NDArray[np.int64] = grid.reshape(-1, ndim)
-    inside: NDArray[np.int64] = points[(points**2).sum(axis=1) <= radius**2]
-    return inside
+def _three(corner: NDArray[np.int64]) -> tuple[int, ...]:
+    return (0,) * (3 - len(corner)) + tuple(int(c) for c in corner)
 
 
-def _local_maxima(density: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mark bins that no neighbour, diagonals included, exceeds; of equals the first counts."""
-    neighbours = np.ones((3,) * density.ndim, bool)
-    flat = neighbours.ravel()
-    middle = flat.size // 2
-    before, after = flat.copy(), flat.copy()
-    before[middle:] = False
-    after[: middle + 1] = False
-    higher_before = ndimage.maximum_filter(
-        density, footprint=before.reshape(neighbours.shape), mode="constant", cval=-1.0
-    )
-    higher_after = ndimage.maximum_filter(
-        density, footprint=after.reshape(neighbours.shape), mode="constant", cval=-1.0
-    )
-    is_peak: NDArray[np.bool_] = density > higher_before
-    is_peak &= (density > 0) & (density >= higher_after)
-    return is_peak
+@njit(cache=True, nogil=True)
+def _bin(positions: Any, offsets: Any, farthest: Any, z: int, y: int, x: int) -> Any:
+    """Return the bin of an embedding, and whether it is any."""
+    a, b, c = offsets[0][z, y, x], offsets[1][z, y, x], offsets[2][z, y, x]
+    is_near = (a * a + b * b) + c * c <= farthest
+    if not is_near:
+        return 0, 0, 0, False
+    # float64, so that a voxel falls into the same bin whatever region it was read in.
+    k = math.floor(positions[0][z] + a)
+    j = math.floor(positions[1][y] + b)
+    return k, j, math.floor(positions[2][x] + c), True
 
 
-@numba.njit(cache=True)
-def _index(bins: Any, i: int, shape: Any) -> int:
-    index = 0
-    for d in range(shape.size):
-        b = bins[d, i]
-        if b < 0 or b >= shape[d]:
-            return -1
-        index = index * shape[d] + b
-    return index
+@njit(cache=True, nogil=True)
+def _count(
+    positions: Any, offsets: Any, farthest: Any, doubt: Any, certain: Any, corner: Any, counts: Any
+) -> None:
+    depth, height, width = counts.shape
+    for z in range(doubt.shape[0]):
+        for y in range(doubt.shape[1]):
+            for x in range(doubt.shape[2]):
+                if not doubt[z, y, x] < certain:
+                    continue
+                k, j, i, is_near = _bin(positions, offsets, farthest, z, y, x)
+                k, j, i = k - corner[0], j - corner[1], i - corner[2]
+                if is_near and 0 <= k < depth and 0 <= j < height and 0 <= i < width:
+                    counts[k, j, i] += 1
 
 
-@numba.njit(cache=True)
-def _count(bins: Any, votes: Any, shape: Any, counts: Any) -> None:
-    for i in range(bins.shape[1]):
-        if votes[i]:
-            index = _index(bins, i, shape)
-            if index >= 0:
-                counts[index] += 1
+@njit(cache=True, nogil=True)
+def _look_up(
+    positions: Any, offsets: Any, farthest: Any, corner: Any, owner: Any, found: Any
+) -> None:
+    depth, height, width = owner.shape
+    for z in range(found.shape[0]):
+        for y in range(found.shape[1]):
+            for x in range(found.shape[2]):
+                k, j, i, is_near = _bin(positions, offsets, farthest, z, y, x)
+                k, j, i = k - corner[0], j - corner[1], i - corner[2]
+                if is_near and 0 <= k < depth and 0 <= j < height and 0 <= i < width:
+                    found[z, y, x] = owner[k, j, i]
 
 
-@numba.njit(cache=True)
-def _stamp(modes: Any, ball: Any, squared: Any, shape: Any, nearest: Any, owner: Any) -> None:
-    for m in range(modes.shape[0]):
-        for k in range(ball.shape[0]):
-            index = 0
-            inside = True
-            for d in range(shape.size):
-                b = modes[m, d] + ball[k, d]
-                if b < 0 or b >= shape[d]:
-                    inside = False
-                    break
-                index = index * shape[d] + b
-            if inside and squared[k] < nearest[index]:
-                nearest[index] = squared[k]
-                owner[index] = m + 1
-
-
-@numba.njit(cache=True)
-def _look_up(bins: Any, shape: Any, owner: Any) -> Any:
-    labels = np.zeros(bins.shape[1], np.uint32)
-    for i in range(bins.shape[1]):
-        index = _index(bins, i, shape)
-        if index >= 0:
-            labels[i] = owner[index]
-    return labels
+@njit(cache=True, nogil=True)
+def _stamp(modes: Any, squared_reach: float, reach: int, owner: Any) -> None:
+    depth, height, width = owner.shape
+    for m in range(len(modes)):
+        z, y, x = modes[m]
+        for k in range(max(z - reach, 0), min(z + reach + 1, depth)):
+            for j in range(max(y - reach, 0), min(y + reach + 1, height)):
+                flat = (k - z) ** 2 + (j - y) ** 2
+                for i in range(max(x - reach, 0), min(x + reach + 1, width)):
+                    away = flat + (i - x) ** 2
+                    if away > squared_reach:
+                        continue
+                    other = modes[owner[k, j, i] - 1]
+                    if owner[k, j, i] == 0 or away < (
+                        (k - other[0]) ** 2 + (j - other[1]) ** 2 + (i - other[2]) ** 2
+                    ):
+                        owner[k, j, i] = m + 1

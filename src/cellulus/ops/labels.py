@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cellulus.errors import InputError
+from cellulus.ops import holes, pieces
 from cellulus.ops.nearest import spread
-from cellulus.ops.pieces import find_pieces
 from cellulus.ops.thresholds import otsu_by_group
+from cellulus.ops.volume import as_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,10 +59,10 @@ def shrink(labels: NDArray[Any], distance: float, spacing: Sequence[float]) -> L
     _check_spacing(labels, spacing)
     ids, dense = _numbered(labels)
     result = ids[dense]
-    pieces = find_pieces(dense, across_corners=True)[0]
-    for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+    whole = pieces.find_pieces(dense, across_corners=True)[0]
+    for number, box in enumerate(ndimage.find_objects(whole), start=1):
         wider = _widened(box, labels.shape)
-        piece = pieces[wider] == number
+        piece = whole[wider] == number
         result[wider][piece & ~_deep(piece, distance, spacing)] = 0
     return result
 
@@ -79,12 +80,7 @@ def shrink_foreground(labels: NDArray[Any], distance: float, spacing: Sequence[f
 def keep_largest(labels: NDArray[Any]) -> Labels:
     """Keep the largest piece of each object; of equal ones, the first in C order."""
     ids, dense = _numbered(labels)
-    pieces, owner, sizes = find_pieces(dense, across_corners=True)
-    order = np.lexsort((np.arange(sizes.size), -sizes, owner))
-    first = order[np.unique(owner[order], return_index=True)[1]]
-    kept = np.zeros(sizes.size, np.uint32)
-    kept[first] = ids[owner[first]]
-    return kept[pieces]
+    return ids[pieces.keep_largest(dense, ids.size)]
 
 
 def fill_holes(labels: NDArray[Any]) -> Labels:
@@ -93,19 +89,13 @@ def fill_holes(labels: NDArray[Any]) -> Labels:
     Other objects are never overwritten. Where one encloses another, the inner fills its own holes
     and the outer the space between.
     """
-    ids, dense = _numbered(labels)
-    flat = _without_thin_axes(dense)
-    inside = _enclosed(flat == 0)
-    if inside.any():
-        flat = flat.copy()
-        pieces, owner, _ = find_pieces(flat, across_corners=True)
-        boxes = list(enumerate(ndimage.find_objects(pieces), start=1))
-        for number, box in sorted(boxes, key=lambda item: _extent(item[1])):
-            if inside[box].any():
-                holes = ndimage.binary_fill_holes(pieces[box] == number) & inside[box]
-                flat[box][holes] = owner[number]
-                inside[box][holes] = False
-    return ids[flat.reshape(labels.shape)]
+    if labels.dtype == np.uint32:  # ids may be any
+        filled = labels.copy()
+    else:
+        ids, dense = _numbered(labels)
+        filled = ids[dense]
+    holes.fill(as_volume(filled))
+    return filled
 
 
 def keep_sizes(labels: NDArray[Any], smallest: float, largest: float = np.inf) -> Labels:
@@ -199,16 +189,6 @@ def _deep(mask: NDArray[np.bool_], distance: float, spacing: Sequence[float]) ->
     return np.asarray(depth > distance * (1 + _TOLERANCE))
 
 
-def _enclosed(background: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the background from which no path of faces leads out of the image."""
-    regions, _, sizes = find_pieces(background, across_corners=False)
-    closed = np.ones(sizes.size, bool)
-    closed[0] = False
-    closed[_at_border(regions)] = False
-    inside: NDArray[np.bool_] = closed[regions]
-    return inside
-
-
 def _at_border(regions: NDArray[Any]) -> NDArray[Any]:
     faces = [np.take(regions, [0, -1], axis).ravel() for axis in range(regions.ndim)]
     return np.unique(np.concatenate(faces)) if regions.size else regions.ravel()
@@ -216,10 +196,6 @@ def _at_border(regions: NDArray[Any]) -> NDArray[Any]:
 
 def _without_thin_axes(array: Labels) -> Labels:
     return np.atleast_1d(array.squeeze())
-
-
-def _extent(box: Region) -> int:
-    return int(np.prod([part.stop - part.start for part in box]))
 
 
 def _widened(box: Region, shape: tuple[int, ...]) -> Region:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
+from cellulus.ops.volume import as_volume
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -35,15 +37,51 @@ def find_pieces(
         ``(*S)`` from 1, in the order of their first voxels; the label of each piece, and its
         number of voxels, ``(n + 1,)`` with 0 for the background.
     """
-    volume = labels.reshape((1,) * (3 - labels.ndim) + labels.shape)
-    pieces, owner, sizes = _unite(np.ascontiguousarray(volume), int(across_corners))
+    volume = as_volume(labels)
+    runs = find_runs(volume, across_corners=across_corners)
+    pieces, owner, sizes = _write_pieces(volume, *runs)
     return pieces.reshape(labels.shape), owner, sizes
 
 
-@njit(cache=True, nogil=True)
-def _unite(labels: Any, gap: int) -> Any:
-    depth, height, _ = labels.shape
+def keep_largest(labels: NDArray[np.uint32], count: int) -> NDArray[np.uint32]:
+    """Return each label's largest piece, pieces touching across corners; of equal ones the first.
+
+    Parameters
+    ----------
+    labels
+        ``(*S)``, of at most three dimensions.
+    count
+        One more than the largest label.
+    """
+    volume = as_volume(labels)
+    runs = find_runs(volume, across_corners=True)
+    return np.asarray(_write_largest(volume, count, *runs)).reshape(labels.shape)
+
+
+def find_runs(labels: NDArray[Any], *, across_corners: bool) -> tuple[Any, ...]:
+    """Return the runs of labels along rows, and the pieces that they make.
+
+    Parameters
+    ----------
+    labels
+        ``(z, y, x)``.
+    across_corners
+        As above.
+
+    Returns
+    -------
+    first, begin, end, piece, count
+        The first run of each row, ``(rows + 1,)``; where along its row each run begins and ends;
+        its piece, from 1; how many pieces there are.
+    """
     first, begin, end = _runs(labels)
+    piece, count = _unite(labels, first, begin, end, int(across_corners))
+    return first, begin, end, piece, count
+
+
+@njit(cache=True, nogil=True)
+def _unite(labels: Any, first: Any, begin: Any, end: Any, gap: int) -> Any:
+    depth, height, _ = labels.shape
     parent = np.arange(begin.size)
     for z in range(depth):
         for y in range(height):
@@ -53,7 +91,13 @@ def _unite(labels: Any, gap: int) -> Any:
             if z > 0:
                 for other in range(max(y - gap, 0), min(y + gap + 1, height)):
                     _join(labels, first, begin, end, parent, row, row - height + other - y, gap)
-    return _numbered(labels, first, begin, end, parent)
+    piece, count = np.empty(begin.size, np.uint32), 0
+    for run in range(begin.size):
+        root = _root(parent, run)  # the first run of a piece is its root
+        if root == run:
+            count += 1
+        piece[run] = count if root == run else piece[root]
+    return piece, count
 
 
 @njit(cache=True, nogil=True)
@@ -108,23 +152,45 @@ def _root(parent: Any, run: int) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _numbered(labels: Any, first: Any, begin: Any, end: Any, parent: Any) -> Any:
-    """Write down the pieces; the first run of each is its root."""
-    number, count = np.empty(begin.size, np.uint32), 0
-    for run in range(begin.size):
-        root = _root(parent, run)
-        if root == run:
-            count += 1
-        number[run] = count if root == run else number[root]
+def _write_pieces(labels: Any, first: Any, begin: Any, end: Any, piece: Any, count: int) -> Any:
     pieces = np.zeros(labels.shape, np.uint32)
+    owner, sizes = _measure(labels, first, begin, end, piece, count)
+    height = labels.shape[1]
+    for row in range(first.size - 1):
+        for run in range(first[row], first[row + 1]):
+            pieces[row // height, row % height, begin[run] : end[run]] = piece[run]
+    return pieces, owner, sizes
+
+
+@njit(cache=True, nogil=True)
+def _write_largest(
+    labels: Any, labels_count: int, first: Any, begin: Any, end: Any, piece: Any, count: int
+) -> Any:
+    owner, sizes = _measure(labels, first, begin, end, piece, count)
+    largest = np.zeros(labels_count, np.uint32)
+    for number in range(1, count + 1):
+        best = largest[owner[number]]
+        if best == 0 or sizes[number] > sizes[best]:
+            largest[owner[number]] = number
+    kept = np.zeros(labels.shape, np.uint32)
+    height = labels.shape[1]
+    for row in range(first.size - 1):
+        for run in range(first[row], first[row + 1]):
+            label = owner[piece[run]]
+            if largest[label] == piece[run]:
+                kept[row // height, row % height, begin[run] : end[run]] = label
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _measure(labels: Any, first: Any, begin: Any, end: Any, piece: Any, count: int) -> Any:
+    """Return the label and the number of voxels of each piece; 0 is the background."""
     owner, sizes = np.zeros(count + 1, labels.dtype), np.zeros(count + 1, np.int64)
     height = labels.shape[1]
     sizes[0] = labels.size
     for row in range(first.size - 1):
         for run in range(first[row], first[row + 1]):
-            z, y, piece = row // height, row % height, number[run]
-            pieces[z, y, begin[run] : end[run]] = piece
-            owner[piece] = labels[z, y, begin[run]]
-            sizes[piece] += end[run] - begin[run]
+            owner[piece[run]] = labels[row // height, row % height, begin[run]]
+            sizes[piece[run]] += end[run] - begin[run]
             sizes[0] -= end[run] - begin[run]
-    return pieces, owner, sizes
+    return owner, sizes

@@ -8,14 +8,20 @@ that must not be averaged across an edge. Knows nothing of files.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
+
+from cellulus.ops.volume import as_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+with np.errstate(invalid="ignore"):  # some are signals
+    _HALVES = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def reflect(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -72,7 +78,7 @@ def source_region(
 
 
 def resample(
-    data: NDArray[np.float32],
+    data: NDArray[Any],
     region: tuple[slice, ...],
     index: Sequence[NDArray[np.int64]],
     zoom: tuple[float, ...],
@@ -85,7 +91,7 @@ def resample(
     Parameters
     ----------
     data
-        ``(C, *region)``, the part of the input that `source_region` names.
+        ``(C, *region)``, the part of the input that `source_region` names, of any real type.
     region
         Where `data` lies in the input.
     index
@@ -102,13 +108,55 @@ def resample(
     resampled
         ``(C, *[len(i) for i in index])`` float32.
     """
-    for axis, (i, z, n, part) in enumerate(zip(index, zoom, shape, region, strict=True), start=1):
+    still = (np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32))
+    made = [still] * (3 - len(index))
+    for i, z, n, part in zip(index, zoom, shape, region, strict=True):
         source, weight = taps(i, z, n, widen=widen)
-        source = source - part.start
-        along = [1] * data.ndim
-        along[axis] = -1
-        result = np.zeros((*data.shape[:axis], len(i), *data.shape[axis + 1 :]), np.float32)
-        for tap in range(source.shape[1]):
-            result += data.take(source[:, tap], axis=axis) * weight[:, tap].reshape(along)
-        data = result
-    return data
+        made.append((source - part.start, weight))
+    result = np.empty((len(data), *(len(i) for i in index)), np.float32)
+    for one, target in zip(data, result, strict=True):
+        _resample(as_volume(single(one)), tuple(made), as_volume(target))
+    return result
+
+
+def single(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return values in single precision; those in half are looked up, which NumPy does not do."""
+    if values.dtype != np.float16:
+        return values.astype(np.float32, copy=False)
+    bits = np.ascontiguousarray(values).view(np.uint16)
+    result = np.empty(values.shape, np.float32)
+    _look_up(bits.ravel(), _HALVES, result.ravel())
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _look_up(bits: Any, table: Any, result: Any) -> None:
+    for i in range(bits.size):
+        result[i] = table[bits[i]]
+
+
+@njit(cache=True, nogil=True)
+def _resample(data: Any, taps: Any, result: Any) -> None:
+    """Resample along z, y and x, always in this order; one plane and one row at a time."""
+    (source_z, weight_z), (source_y, weight_y), (source_x, weight_x) = taps
+    plane, row = np.empty(data.shape[1:], np.float32), np.empty(data.shape[2], np.float32)
+    for z in range(result.shape[0]):
+        for y in range(data.shape[1]):
+            plane[y] = 0
+            for tap in range(source_z.shape[1]):
+                _add(plane[y], data[source_z[z, tap], y], weight_z[z, tap])
+        for y in range(result.shape[1]):
+            row[:] = 0
+            for tap in range(source_y.shape[1]):
+                _add(row, plane[source_y[y, tap]], weight_y[y, tap])
+            for x in range(result.shape[2]):
+                total = np.float32(0)
+                for tap in range(source_x.shape[1]):
+                    total += row[source_x[x, tap]] * weight_x[x, tap]
+                result[z, y, x] = total
+
+
+@njit(cache=True, nogil=True)
+def _add(total: Any, values: Any, weight: Any) -> None:
+    for x in range(total.size):
+        total[x] += values[x] * weight

@@ -15,15 +15,19 @@ Source: ours. Lengths are canonical voxels unless said otherwise. Knows nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+from numba import njit
 
 from cellulus.methods.object_centric.reach import RIM
 from cellulus.ops.bodies import regroup
-from cellulus.ops.groups import quantile_by_group
-from cellulus.ops.labels import fill_holes, grow, keep_largest
+from cellulus.ops.groups import quantile_by_group, sizes_of
+from cellulus.ops.holes import fill
+from cellulus.ops.nearest import spread
+from cellulus.ops.pieces import keep_largest
+from cellulus.ops.smoothing import smooth, stands_out
+from cellulus.ops.volume import as_volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +44,8 @@ THIN = 0.1
 """A rim smaller than this share of its object tells no background (tissue without gaps)."""
 OPENNESS = 0.88
 """Pieces are one body if their neck is wider than this share of the narrower piece."""
+ROUNDING = 1e-9
+"""Must not decide whether a voxel at exactly the distance belongs."""
 _AUTO = {2: (0.4, 0.025, 0.0), 3: (0.35, 0.075, 1.25)}
 
 
@@ -114,37 +120,49 @@ def objects_of(
         region, in lexicographic order.
     """
     spacing = observation.spacing
-    offsets, uncertainty = observation.prediction[:-1], observation.prediction[-1]
+    uncertainty = observation.prediction[-1]
     value, is_possible = _relief(observation, rule)
-    middle = (uncertainty < rule.certain) & ((offsets**2).sum(axis=0) < rule.core**2)
     labels = np.where(uncertainty < rule.doubtful, clusters, np.uint32(0))
+    body = np.where(_middle(observation, rule), labels, np.uint32(0))
     summits = np.zeros((0, labels.ndim), np.int64)
+    count = int(labels.max(initial=0)) + 1
     for number in range(ROUNDS):
-        owner = grow(labels, rule.rim, spacing)
-        count = int(owner.max()) + 1
+        owner = spread(labels, rule.rim**2 * (1 + ROUNDING), spacing)
         floor = _floor(value, owner, labels, count)
-        body = labels if number else _core(value, np.where(middle, labels, np.uint32(0)), floor)
-        top = quantile_by_group(value, body, TOP, count)
+        if number == 0:
+            _keep_bright(value, body, floor)
+        top = quantile_by_group(value, labels if number else body, TOP, count)
         outline = np.where(top - floor > CONTRAST, floor + rule.outline * (top - floor), np.inf)
-        is_object = is_possible & (value > outline[owner])
+        _cut(owner.ravel(), value.ravel(), is_possible.ravel(), outline)
         # Filled before it is cut: a dark speck in an object would make necks of its sides.
-        labels = fill_holes(keep_largest(np.where(is_object, owner, np.uint32(0))))
+        labels = keep_largest(owner, count)
+        fill(as_volume(labels))
         labels, summits = regroup(labels, spacing, OPENNESS, 0.05 * rule.object_voxels)
-    doubt = quantile_by_group(uncertainty, labels, 0.5, len(summits) + 1)
+        count = len(summits) + 1
+    doubt = quantile_by_group(uncertainty, labels, 0.5, count)
     kept = np.concatenate([[False], doubt[1:] < rule.doubtful])
     labels = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[labels]
-    return fill_holes(labels), summits[kept[1:]]
+    fill(as_volume(labels))
+    return labels, summits[kept[1:]]
 
 
 def _relief(observation: Observation, rule: Rule) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the smoothed intensities, and where they exceed their surroundings."""
     sigma = [rule.smoothing * rule.object_voxels / s for s in observation.spacing]
-    value = ndimage.gaussian_filter(observation.image.mean(axis=0), sigma, mode="nearest")
+    value = smooth(observation.image.mean(axis=0), sigma)
     if rule.surround == 0:
         return value, np.ones(value.shape, bool)
     window = [2 * round(rule.window / s / 2) + 1 for s in observation.spacing]
-    around = ndimage.uniform_filter(value, window, mode="reflect")
-    return value, value > rule.surround * around
+    return value, stands_out(value, window, rule.surround)
+
+
+def _middle(observation: Observation, rule: Rule) -> NDArray[np.bool_]:
+    """Mark the certain voxels that point to somewhere near."""
+    said = observation.prediction
+    close = np.empty(said.shape[1:], np.bool_)
+    _mark(said.reshape(len(said), -1), np.float32(rule.certain), np.float32(rule.core**2),
+          close.ravel())  # fmt: skip
+    return close
 
 
 def _floor(
@@ -154,20 +172,43 @@ def _floor(
     count: int,
 ) -> NDArray[np.float32]:
     """Return each object's background: of its rim, or of the darkest of itself without one."""
-    rim = np.where(labels == 0, owner, np.uint32(0))
-    sizes = [np.bincount(part.ravel(), minlength=count) for part in (rim, labels)]
-    is_thin = sizes[0] <= THIN * sizes[1]
+    rim = np.empty_like(owner)
+    _leave(owner.ravel(), labels.ravel(), rim.ravel())
+    is_thin = sizes_of(rim, count) <= THIN * sizes_of(labels, count)
     is_thin[0] = False
     floor = quantile_by_group(value, rim, FLOOR, count)
-    if is_thin.any():
-        thin = np.where(is_thin[owner], owner, np.uint32(0))
-        floor[is_thin] = quantile_by_group(value, thin, 1 - CORE_TOP, count)[is_thin]
-    return floor
+    darkest = quantile_by_group(value, owner, 1 - CORE_TOP, count, asked=is_thin)
+    return np.where(is_thin, darkest, floor)
 
 
-def _core(
+@njit(cache=True, nogil=True)
+def _leave(owner: Any, labels: Any, rim: Any) -> None:
+    """Leave of what each owner has what is not labelled."""
+    for voxel in range(rim.size):
+        rim[voxel] = 0 if labels[voxel] > 0 else owner[voxel]
+
+
+def _keep_bright(
     value: NDArray[np.float32], middle: NDArray[np.uint32], floor: NDArray[np.float32]
-) -> NDArray[np.uint32]:
-    """Return the bright part of each object's middle."""
+) -> None:
+    """Take from the middle of each object what is dark."""
     bright = (floor + quantile_by_group(value, middle, CORE_TOP, len(floor))) / 2
-    return np.where(value > bright[middle], middle, np.uint32(0))
+    is_possible = np.broadcast_to(np.True_, middle.size)
+    _cut(middle.ravel(), value.ravel(), is_possible, bright)
+
+
+@njit(cache=True, nogil=True)
+def _mark(said: Any, certain: Any, squared_reach: Any, close: Any) -> None:
+    for voxel in range(close.size):
+        squared = np.float32(0)
+        for axis in range(len(said) - 1):
+            squared += said[axis, voxel] * said[axis, voxel]
+        close[voxel] = said[-1, voxel] < certain and squared < squared_reach
+
+
+@njit(cache=True, nogil=True)
+def _cut(owner: Any, value: Any, is_possible: Any, outline: Any) -> None:
+    """Leave to each owner what may be object and is brighter than its outline."""
+    for voxel in range(owner.size):
+        if not (is_possible[voxel] and value[voxel] > outline[owner[voxel]]):
+            owner[voxel] = 0
