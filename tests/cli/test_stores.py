@@ -131,6 +131,16 @@ def test_a_path_is_no_store(place, refused):
     refused(["train", "x.toml", "--set", "output.store=/data/here"], "output.store", "a URL")
 
 
+def test_fused_steps_write_to_the_store_too(stored, object_store):
+    fused = ["predict", "x.toml", "-m", "runs/x", "-o", "runs/s", "-d", "cpu", "--fuse", *STORE]
+    assert main([*fused, "-q"]) == 0
+    there = contents("s3://lab/x/segments/a.zarr")
+    assert there.keys() == stored["segments"].keys()
+    assert all(there[name] == data for name, data in stored["segments"].items() if "/c/" in name)
+    assert main(["postprocess", "runs/s", "-q"]) == 0
+    assert Path("runs/s/labels/a.csv").read_text() == Path("runs/x/labels/a.csv").read_text()
+
+
 @pytest.mark.parametrize("moment", ["begin", "predict"])
 def test_a_store_that_goes_away_stops_the_step_which_goes_on_later(moment, stored, object_store):
     arguments = ["predict", "x.toml", "-m", "runs/x", "-o", "runs/s", "-d", "cpu", *STORE]
