@@ -7,9 +7,18 @@ import pytest
 from cellulus.data.volume import Volume
 from cellulus.errors import InputError, MissingError
 from cellulus.experiment.load import parse
-from cellulus.experiment.sections import Data, Experiment, Network, Predict, Segment, Train
+from cellulus.experiment.sections import (
+    Data,
+    Experiment,
+    Network,
+    Postprocess,
+    Predict,
+    Segment,
+    Train,
+)
 from cellulus.nn import shapes
 from cellulus.nn.unet import UNet
+from cellulus.pipeline.memory import BASE
 from cellulus.pipeline.plan import parameters, plan, plan_volumes
 from cellulus.pipeline.tiling import tiles_of
 from cellulus.space import VoxelSize, blocks
@@ -59,11 +68,14 @@ def test_an_anisotropic_volume():
     # 20 canonical voxels per object: 20 / 4.8 in z, 20 / 12 in y and x.
     assert image.canonical_shape == (84, 167, 217)
     assert (made.view, made.crop, made.tile, made.block) == (shapes.view(1), 42, 32, 64)
-    assert image.tiles == len(tiles_of(experiment, image.canonical_shape))
-    assert image.tiles == sum(1 for _ in blocks((84, 167, 217), (32,) * 3, (0, 0, 0)))
-    assert image.blocks == 1 * 2 * 3
-    assert image.label_bytes == 4 * 20 * 100 * 130
-    assert image.prediction_bytes == 2 * 4 * 84 * 167 * 217
+    tiles = image.steps["predict"].cut.count
+    assert tiles == len(tiles_of(experiment, image.canonical_shape))
+    assert tiles == sum(1 for _ in blocks((84, 167, 217), (32,) * 3, (0, 0, 0)))
+    assert image.steps["segment"].cut.count == 1 * 2 * 3
+    assert list(image.steps) == ["predict", "survey 1", "segment", "postprocess"]
+    assert image.disk["labels"] == image.disk["segments"] == 4 * 20 * 100 * 130
+    assert image.disk["predictions"] == 2 * 4 * 84 * 167 * 217
+    assert image.disk["staging"] == 4 * 20 * 100 * 130
     assert made.outputs == ("offset_z", "offset_y", "offset_x", "uncertainty")
 
 
@@ -82,9 +94,11 @@ def test_memory_grows_with_what_bounds_it():
         return plan_volumes(experiment, [volume((5000, 4096))], []).memory
 
     base = memory()
-    assert memory(train=Train(batch_size=16))["train"] > 1.8 * base["train"]
-    assert memory(predict=Predict(tile=1024))["predict"] > 3 * base["predict"]
-    assert memory(segment=Segment(block=4096))["segment"] > 3 * base["segment"]
+    assert memory(train=Train(batch_size=16))["train"] - BASE > 1.8 * (base["train"] - BASE)
+    assert memory(predict=Predict(tile=1024))["predict"] > 2 * base["predict"]
+    assert memory(segment=Segment(block=4096))["segment"] > 2 * base["segment"]
+    assert memory(postprocess=Postprocess(grow=0.0)).keys() == base.keys()
+    assert min(base.values()) > BASE
     assert all(isinstance(count, int) and count > 0 for count in base.values())
 
 
@@ -104,7 +118,7 @@ def test_training_memory_is_at_least_what_autograd_keeps():
     model = build(network, 2, 1, 3)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(torch.zeros(2, 1, 32, 32)).sum()
-    assert sum(kept.values()) <= made.memory["train"] <= 3 * sum(kept.values())
+    assert sum(kept.values()) <= made.memory["train"] - BASE <= 3 * sum(kept.values())
 
 
 def test_small_images_need_no_more_memory_than_they_have_voxels():
@@ -114,9 +128,10 @@ def test_small_images_need_no_more_memory_than_they_have_voxels():
 
     small, large, larger = memory(64), memory(1024), memory(8192)
     assert small["train"] == large["train"]
-    assert small["predict"] < large["predict"] / 10
+    assert small["predict"] - BASE < (large["predict"] - BASE) / 10
     assert large["predict"] == larger["predict"], "bounded by the tile"
-    assert small["segment"] == large["segment"] / 256
+    assert small["segment"] < large["segment"] < larger["segment"]
+    assert larger["segment"] < 3 * large["segment"], "bounded by the block"
 
 
 def test_without_images_to_apply_to_only_training_is_planned():
@@ -131,9 +146,8 @@ def test_diameters_are_measured_where_none_is_given():
     made = plan_volumes(Experiment(), images, [])
     assert made.images[0].diameter == pytest.approx((18, 18), rel=0.4)
     assert made.images[-1].diameter is None
-    assert made.images[-1].tiles is None
-    assert made.images[-1].prediction_bytes is None
-    assert made.images[-1].blocks == 1
+    assert made.images[-1].steps == made.images[-1].disk == {}
+    assert made.disk["labels"] == 8 * made.images[0].disk["labels"], "of those that are known"
 
 
 def test_an_image_in_which_nothing_stands_out():
@@ -184,3 +198,30 @@ def test_predicting_needs_images(tmp_path):
     experiment = parse('[[data.train]]\nimage = "a.png"\n', source="x.toml", base=tmp_path)
     with pytest.raises(InputError, match=r"data\.apply"):
         plan(experiment, training=False)
+
+
+def test_disk_counts_every_level_of_the_pyramids(tmp_path):
+    """Against arrays that are really made, of the same shape."""
+    from cellulus.data import writer
+
+    size = VoxelSize((2.0, 0.5, 0.5), "um")
+    experiment = Experiment(data=Data(object_diameter="10 um"))
+    (image,) = plan_volumes(experiment, [volume((40, 600, 520), (2.0, 0.5, 0.5))], []).images
+    spec = writer.Spec("labels", "zyx", (40, 600, 520), np.dtype(np.uint32), size)
+    assert len(spec.grids) > 1
+    assert image.disk["labels"] == sum(4 * math.prod(grid.shape) for grid in spec.grids)
+    fine = VoxelSize(tuple(0.5 for _ in range(3)), "um")
+    spec = writer.Spec(
+        "image", "czyx", (4, *image.canonical_shape), np.dtype(np.float16), fine
+    )  # fmt: skip
+    assert image.disk["predictions"] == sum(2 * math.prod(grid.shape) for grid in spec.grids)
+
+
+def test_results_add_up_and_what_passes_does_not():
+    experiment = Experiment(data=Data(object_diameter=9))
+    alone = plan_volumes(experiment, [volume((64, 64))], []).disk
+    both = plan_volumes(experiment, [volume((64, 64)), volume((64, 64), name="b")], []).disk
+    for key in ("predictions", "segments", "labels"):
+        assert both[key] == 2 * alone[key]
+    for key in ("staging", "parts"):
+        assert both[key] == alone[key] > 0

@@ -54,9 +54,12 @@ class Job:
         )  # fmt: skip
 
 
-def overrides(changes: Sequence[str], seed: int | None) -> list[str]:
+def overrides(
+    changes: Sequence[str], seed: int | None = None, memory: str | None = None
+) -> list[str]:
     """Return every change that the command line makes to an experiment."""
-    return [*changes, *([] if seed is None else [f"seed={seed}"])]
+    short = {"seed": seed, "memory": memory}
+    return [*changes, *(f"{key}={value}" for key, value in short.items() if value is not None)]
 
 
 def defaults(changes: Sequence[str]) -> Experiment:
@@ -121,7 +124,7 @@ def job_of_prediction(
             found="images alone",
             remedy="name a trained run with -m RUN, or let cellulus run train one",
         )
-    file = None if model is None else _model_file(model)
+    file = None if model is None else model_file(model)
     if job is None and file is not None:
         job = _job_of_trained(paths, file, output, changes)
     if job is None:
@@ -129,7 +132,14 @@ def job_of_prediction(
     return job, file
 
 
-def _model_file(model: Path) -> Path:
+def model_file(model: Path) -> Path:
+    """Return the model file that was named, or that of the run folder that was.
+
+    Raises
+    ------
+    MissingError
+        If there is none.
+    """
     from cellulus.runs import Run
 
     file = Run(model).model if model.is_dir() else model

@@ -149,7 +149,6 @@ Scheduler = Annotated[
         help="Work with the workers of a dask scheduler, tcp://HOST:PORT; they see the same files.",
     ),
 ]  # fmt: skip
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
 Fuse = Annotated[
     bool,
     typer.Option(
@@ -157,6 +156,21 @@ Fuse = Annotated[
         help="Predict and segment layer by layer, and keep no embeddings; for large images.",
     ),
 ]
+Probe = Annotated[
+    bool,
+    typer.Option(
+        "--probe",
+        help="Really do a tile and a block, and tell how long everything will take.",
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory", metavar="SIZE", show_default=False,
+        help="Most that one process may take, such as 8GB; short for --set memory=SIZE.",
+    ),
+]  # fmt: skip
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
 Seams = Annotated[

@@ -14,6 +14,7 @@ def predict(
     seed: options.Seed = None,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
+    memory: options.Memory = None,
     fuse: options.Fuse = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -25,7 +26,7 @@ def predict(
     from cellulus.cli import crews, jobs, plans
 
     job, file = jobs.job_of_prediction(
-        target, model=model, output=output, changes=jobs.overrides(changes, seed)
+        target, model=model, output=output, changes=jobs.overrides(changes, seed, memory)
     )
     if dry_run:
         plans.show(job.experiment, training=False)

@@ -13,6 +13,7 @@ def run(
     seed: options.Seed = None,
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
+    memory: options.Memory = None,
     fuse: options.Fuse = False,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -23,7 +24,7 @@ def run(
     """Do all steps, from images to labels and a report; prints where the report is."""
     from cellulus.cli import crews, jobs, plans
 
-    job = jobs.job_of_images(target, output=output, changes=jobs.overrides(changes, seed))
+    job = jobs.job_of_images(target, output=output, changes=jobs.overrides(changes, seed, memory))
     if dry_run:
         plans.show(job.experiment)
         return

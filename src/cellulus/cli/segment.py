@@ -11,6 +11,7 @@ def segment(
     changes: options.Set = [],  # noqa: B006 - typer copies it
     workers: options.Workers = None,
     scheduler: options.Scheduler = None,
+    memory: options.Memory = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -20,6 +21,7 @@ def segment(
     """Group the voxels of predictions into objects; prints where the labels are."""
     from cellulus.cli import crews, jobs, plans
 
+    changes = jobs.overrides(changes, memory=memory)
     job, named = jobs.job_of_results(target, output=output, changes=changes, step="segment")
     if dry_run:
         plans.show(job.experiment, training=False)

@@ -1,20 +1,21 @@
-"""What an experiment will do, worked out before it does it: shapes, tiles, memory, outputs.
+"""What an experiment will do, worked out before it does it: shapes, parts, memory, disk.
 
-Arithmetic on settings and metadata; trains nothing and imports no torch. Sizes that can be known
-are exact; memory is an estimate of the arrays that live at once, and is called one. Time is left
-out, because it depends on a machine that was not measured.
+Arithmetic on settings and metadata; trains nothing and imports no torch. What can be known is
+exact. Memory is an estimate from above, and disk is what would be needed without compression.
+Time depends on the machine and is measured, if asked for, by `cellulus.pipeline.probe`.
 """
 
 from __future__ import annotations
 
-import math
-import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellulus.errors import InputError
 from cellulus.nn import shapes
-from cellulus.pipeline.extents import block_extent, crop_extent, tile_extent
+from cellulus.pipeline import cap, cuts, disk, memory
+from cellulus.pipeline.activations import parameters
+from cellulus.pipeline.cuts import Cut, Subject
+from cellulus.pipeline.extents import block_edge, crop_extent, tile_edge
 from cellulus.pipeline.measure import LOOKED_AT, measure
 from cellulus.pipeline.samples import common_kind, open_samples, open_training
 from cellulus.space import Length, Scale
@@ -27,10 +28,23 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-UNBOUNDED = sys.maxsize // 2
-"""Extent of an image that no tile or block holds whole [voxel]."""
-MARGIN = 4.0
-"""What is read around a block, about; each decoder knows its own exactly [object diameter]."""
+__all__ = ["ImagePlan", "Plan", "StepPlan", "parameters", "plan", "plan_volumes"]
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one step will do with one image.
+
+    Attributes
+    ----------
+    cut
+        The parts, and what is read for them.
+    memory
+        That one process needs at most, estimated [byte].
+    """
+
+    cut: Cut
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -51,12 +65,11 @@ class ImagePlan:
         Of a typical object along each axis [voxel]; None where it is measured only when run.
     canonical_shape
         Of the grid that the network sees [voxel]; None with `diameter`.
-    tiles
-        Parts that the network is applied to; None with `diameter`.
-    blocks
-        Parts that are segmented at a time.
-    prediction_bytes, label_bytes
-        Size of what is written, before compression and without pyramids; None with `diameter`.
+    steps
+        By name; empty without `diameter`. Predicting cuts the canonical grid, the others the
+        image's.
+    disk
+        See `cellulus.pipeline.disk`; empty without `diameter`.
     """
 
     name: str
@@ -65,10 +78,8 @@ class ImagePlan:
     unit: str
     diameter: tuple[float, ...] | None
     canonical_shape: Shape | None
-    tiles: int | None
-    blocks: int
-    prediction_bytes: int | None
-    label_bytes: int
+    steps: dict[str, StepPlan]
+    disk: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -89,13 +100,18 @@ class Plan:
         Width of the region that one answer depends on [canonical voxel].
     crop, tile, block
         Largest edge of what is learnt from and predicted at a time [canonical voxel], and
-        segmented at a time [voxel], without margins.
+        segmented at a time [voxel], without margins; the least of all images under a cap.
     steps, batch_size
         Of training.
     training
         Number of images learnt from.
+    cap
+        Most that one process may take [byte]; None where any amount is allowed.
     memory
-        Estimated bytes of the arrays that live at once, per step.
+        Most that one process takes, per step, estimated [byte].
+    disk
+        Before compression [byte]: results of all images together; of what is there only while an
+        image is worked on, that of the largest.
     images
         Those to find objects in.
     """
@@ -111,7 +127,9 @@ class Plan:
     steps: int
     batch_size: int
     training: int
+    cap: int | None
     memory: dict[str, int]
+    disk: dict[str, int]
     images: tuple[ImagePlan, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,7 +137,7 @@ class Plan:
         return asdict(self)
 
 
-def plan(experiment: Experiment, *, training: bool = True) -> Plan:
+def plan(experiment: Experiment, *, training: bool = True, network: Network | None = None) -> Plan:
     """Open the images of an experiment, metadata only, and work out what it will do.
 
     Where every image has its own diameter, the first few are measured, which reads their middle.
@@ -130,19 +148,25 @@ def plan(experiment: Experiment, *, training: bool = True) -> Plan:
         What to do.
     training
         Whether it will train; otherwise the images to learn from need not be there.
+    network
+        That of a model, where it is another than the experiment's.
 
     Raises
     ------
     MissingError, InputError, StorageError
-        If an image cannot be opened, or does not go with the settings.
+        If an image cannot be opened, or does not go with the settings; if something does not fit
+        under the cap on memory.
     """
     samples = open_samples(experiment) if experiment.data.apply else []
     learnt_from = open_training(experiment) if training else []
-    return plan_volumes(experiment, [sample.volume for sample in samples], learnt_from)
+    return plan_volumes(experiment, [s.volume for s in samples], learnt_from, network)
 
 
 def plan_volumes(
-    experiment: Experiment, volumes: Sequence[Volume], training: Sequence[Volume]
+    experiment: Experiment,
+    volumes: Sequence[Volume],
+    training: Sequence[Volume],
+    network: Network | None = None,
 ) -> Plan:
     """Work out what an experiment will do to images that are open; see `plan`."""
     everything = [*volumes, *training]
@@ -154,11 +178,11 @@ def plan_volumes(
             remedy="add a table [[data.apply]]",
         )
     ndim, inputs = common_kind(everything)
-    method, network = experiment.method, experiment.network
-    images = tuple(
-        _image(experiment, volume, known=index < LOOKED_AT) for index, volume in enumerate(volumes)
-    )
-    unbounded = (UNBOUNDED,) * ndim
+    method, network = experiment.method, network or experiment.network
+    if training:
+        cap.require_training(experiment, ndim, inputs)
+    made = [_image(experiment, network, v, known=n < LOOKED_AT) for n, v in enumerate(volumes)]
+    images = tuple(image for image, _, _ in made)
     return Plan(
         ndim=ndim,
         inputs=inputs,
@@ -166,103 +190,82 @@ def plan_volumes(
         parameters=parameters(network, ndim, inputs, method.outputs(ndim)),
         view=shapes.view(network.depth),
         crop=crop_extent(experiment, ndim)[0],
-        tile=tile_extent(experiment, unbounded)[0],
-        block=block_extent(experiment, unbounded)[0],
+        tile=min([tile for _, tile, _ in made], default=tile_edge(experiment, ndim)),
+        block=min([block for _, _, block in made], default=block_edge(experiment, ndim)),
         steps=experiment.train.steps,
         batch_size=experiment.train.batch_size,
         training=len(training),
+        cap=None if experiment.memory == "any" else experiment.memory,
         memory=_memory(experiment, images, ndim, inputs),
+        disk=_disk(images),
         images=images,
     )
 
 
-def parameters(network: Network, ndim: int, inputs: int, outputs: int) -> int:
-    """Return the number of weights and biases of the network."""
-    head = network.head_features * outputs + outputs
-    return head + sum(_convolutions(ndim, a, b) for a, b, _ in _blocks(network, inputs))
-
-
-def _blocks(network: Network, inputs: int) -> list[tuple[int, int, int]]:
-    """Return the channels that each block of the U-Net takes and gives, and its level."""
-    depth = network.depth
-    widths = [network.features * network.growth**level for level in range(depth + 1)]
-    if depth == 0:
-        return [(inputs, network.head_features, 0)]
-    down = [(a, b, k) for k, (a, b) in enumerate(zip([inputs, *widths], widths, strict=False))]
-    merged = [network.head_features, *widths[1:]]
-    up = [(widths[k] + merged[k + 1], merged[k], k) for k in reversed(range(depth))]
-    return down + up
-
-
-def _convolutions(ndim: int, inputs: int, outputs: int) -> int:
-    """Return the weights and biases of one block, of kernels 3, 1, 1, 3."""
-    taps: int = 3**ndim
-    return taps * inputs * outputs + (2 + taps) * outputs**2 + 4 * outputs
-
-
-def _image(experiment: Experiment, volume: Volume, *, known: bool) -> ImagePlan:
+def _image(
+    experiment: Experiment, network: Network, volume: Volume, *, known: bool
+) -> tuple[ImagePlan, int, int]:
+    """Return the plan of an image, and the edges of its tiles and blocks."""
+    ndim, size = volume.ndim, volume.voxel_size
+    tile, block = tile_edge(experiment, ndim), block_edge(experiment, ndim)
     length = experiment.data.object_diameter
     if length == "auto" and known:
         value = measure(volume)
-        length = Length(value, volume.voxel_size.unit) if value > 0 else "auto"
-    canonical = diameter = None
-    if isinstance(length, Length):
-        diameter = length.in_voxels(volume.voxel_size)
-        scale = Scale.of(length, volume.voxel_size, experiment.network.object_voxels)
-        canonical = scale.canonical_shape(volume.shape)
-    stored = 2 * len(experiment.method.channels(volume.ndim))
-    return ImagePlan(
+        length = Length(value, size.unit) if value > 0 else "auto"
+    if length == "auto":
+        made = ImagePlan(volume.name, volume.shape, size.values, size.unit, None, None, {}, {})
+        return made, tile, block
+    scale = Scale.of(length, size, network.object_voxels)
+    subject = Subject(
+        volume.shape, scale.zoom, len(volume.channels), volume.dtype.itemsize,
+        network.object_voxels,
+    )  # fmt: skip
+    tiled = cap.fit_tile(experiment, network, subject)
+    blocked = cap.fit_block(experiment, subject)
+    reshaped = cap.fit_reshaping(experiment, subject)
+    tiles, surveys = cuts.tiling(tiled, subject, network.depth), cuts.surveys(blocked, subject)
+    needs = memory.segmenting(blocked, subject)
+    names = [f"survey {number}" for number in range(1, len(surveys) + 1)]
+    parts = [*surveys, cuts.decoding(blocked, subject)]
+    steps = {
+        "predict": StepPlan(tiles, memory.predicting(tiled, network, subject)),
+        **{
+            name: StepPlan(cut, need)
+            for name, cut, need in zip([*names, "segment"], parts, needs, strict=True)
+        },
+        "postprocess": StepPlan(
+            cuts.reshaping(reshaped, subject), memory.postprocessing(reshaped, subject)
+        ),
+    }
+    made = ImagePlan(
         name=volume.name,
         shape=volume.shape,
-        voxel_size=volume.voxel_size.values,
-        unit=volume.voxel_size.unit,
-        diameter=diameter,
-        canonical_shape=canonical,
-        tiles=_count(canonical, tile_extent(experiment, canonical)) if canonical else None,
-        blocks=_count(volume.shape, block_extent(experiment, volume.shape)),
-        prediction_bytes=stored * math.prod(canonical) if canonical else None,
-        label_bytes=4 * math.prod(volume.shape),
+        voxel_size=size.values,
+        unit=size.unit,
+        diameter=length.in_voxels(size),
+        canonical_shape=subject.canonical,
+        steps=steps,
+        disk=disk.needed(blocked, subject, size),
     )
-
-
-def _count(shape: Shape, extent: Shape) -> int:
-    return math.prod(math.ceil(n / edge) for n, edge in zip(shape, extent, strict=True))
+    edges = block_edge(blocked, ndim), block_edge(reshaped, ndim)
+    return made, tile_edge(tiled, ndim), min(edges)
 
 
 def _memory(
     experiment: Experiment, images: Sequence[ImagePlan], ndim: int, inputs: int
 ) -> dict[str, int]:
-    """Estimate what lives at once [byte]: activations of float32, or arrays of a block."""
-    network, method = experiment.network, experiment.method
-    layers = _blocks(network, inputs)
-    weights = parameters(network, ndim, inputs, method.outputs(ndim))
-    crop = experiment.train.batch_size * math.prod(crop_extent(experiment, ndim))
-    # Training keeps what each of a block's four layers gave; the optimiser, three copies more.
-    kept = sum((a + 4 * b) / 2 ** (level * ndim) for a, b, level in layers)
-    # Predicting keeps the widest layer's input and output, and the skip connections.
-    widest = max((a + b) / 2 ** (level * ndim) for a, b, level in layers)
-    skips = sum(b / 2 ** (k * ndim) for _, b, k in layers[: network.depth])
-    # Segmenting keeps the prediction and the image of float32, labels, and float64 coordinates.
-    decoded = 4 * (len(method.channels(ndim)) + inputs + 4) + 8 * 3 * ndim
-    made = {"train": round(4 * (crop * kept + 4 * weights))}
-    if images:
-        tile = experiment.predict.batch_size * max(_seen(experiment, image) for image in images)
-        made["predict"] = round(4 * (tile * (widest + skips) + weights))
-        made["segment"] = decoded * max(_decoded(experiment, image) for image in images)
+    """Return the most that one process needs, per step [byte]."""
+    made = {"train": memory.training(experiment, ndim, inputs)}
+    for image in images:
+        for name, step in image.steps.items():
+            made[name] = max(made.get(name, 0), step.memory)
     return made
 
 
-def _seen(experiment: Experiment, image: ImagePlan) -> int:
-    """Return what the network is given for one tile, with its margin [canonical voxel]."""
-    depth = experiment.network.depth
-    grid = image.canonical_shape or (UNBOUNDED,) * len(image.shape)
-    core = tile_extent(experiment, grid)
-    return math.prod(shapes.legal_size(n + 2 * shapes.halo(depth), depth) for n in core)
-
-
-def _decoded(experiment: Experiment, image: ImagePlan) -> int:
-    """Return what the decoder is given for one block, about [voxel]."""
-    core = block_extent(experiment, image.shape)
-    margin = [2 * MARGIN * d for d in image.diameter or (0.0,) * len(core)]
-    whole = zip(image.shape, core, margin, strict=True)
-    return math.prod(min(n, edge + math.ceil(around)) for n, edge, around in whole)
+def _disk(images: Sequence[ImagePlan]) -> dict[str, int]:
+    known = [image.disk for image in images if image.disk]
+    passing = {"staging", "parts"}
+    return {
+        key: max(of[key] for of in known) if key in passing else sum(of[key] for of in known)
+        for key in (known[0] if known else ())
+    }

@@ -19,6 +19,8 @@ from cellulus.data.addresses import way
 from cellulus.data.arrays import OUTCOME
 from cellulus.data.readers import expand, open_volumes
 from cellulus.errors import InputError, MissingError
+from cellulus.pipeline.cap import fit_reshaping
+from cellulus.pipeline.cuts import Subject
 from cellulus.pipeline.extents import block_extent, reshaping_blocks
 from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.measuring import GrowingLabels, Measuring, StoredLabels, settle
@@ -183,7 +185,12 @@ def _begin(
     image = facts if settings.kind == "intensity" else None
     if image:
         image.open_image()
-    grid = Blocks(volume.shape, block_extent(experiment, volume.shape), (0,) * volume.ndim)
+    subject = Subject(
+        volume.shape, zoom, len(facts.channels) if facts else 1, volume.dtype.itemsize,
+        object_voxels,
+    )  # fmt: skip
+    block = block_extent(fit_reshaping(experiment, subject), volume.shape)
+    grid = Blocks(volume.shape, block, (0,) * volume.ndim)
     target = run.labels / f"{volume.name}.zarr"
     made_by = notes | {
         "postprocess": settings.model_dump(mode="json"),

@@ -14,6 +14,8 @@ from cellulus.blocks.jobs import Job, finish
 from cellulus.data import writer
 from cellulus.errors import ExistsError
 from cellulus.pipeline import model as models
+from cellulus.pipeline.cap import fit_tile
+from cellulus.pipeline.cuts import Subject
 from cellulus.pipeline.prediction import Facts
 from cellulus.pipeline.results import Result, begin, groups, names_of, publish
 from cellulus.pipeline.samples import canonical, common_kind, open_samples
@@ -163,14 +165,15 @@ def begin_predictions(  # noqa: PLR0913 - all that predict is told, and one thin
         )  # fmt: skip
         facts = _look(sample, experiment, card, mark, normalisation)
         facts = facts.model_copy(update={"fused": fused})
-        tiles = tiles_of(experiment, Scale(facts.zoom).canonical_shape(facts.shape))
+        tiled = fit_tile(experiment, card.network, Subject.of(facts, sample.volume))
+        tiles = tiles_of(tiled, Scale(facts.zoom).canonical_shape(facts.shape))
         spec = _spec(facts, experiment, tiles)
         result = begin(
             sample.volume.name, target, spec,
             resume=resume, overwrite=overwrite, store=experiment.output.store,
         )  # fmt: skip
         array = result.pending.temporary / "0"
-        yield Predicting(result, Tiling(path, mark, experiment, device, facts, array))
+        yield Predicting(result, Tiling(path, mark, tiled, device, facts, array))
 
 
 def _refuse_existing(target: Path) -> None:
@@ -226,15 +229,16 @@ def _spec(facts: Facts, experiment: Experiment, tiles: Blocks) -> writer.Spec:
         chunks=(1, *tiles.core),
         shards=(len(names), *tiles.core),
         channel_names=names,
-        attributes=facts.model_dump(mode="json") | {"predict": _how(experiment)},
+        attributes=facts.model_dump(mode="json") | {"predict": _how(experiment, tiles)},
         missing=math.nan,
     )
 
 
-def _how(experiment: Experiment) -> dict[str, object]:
+def _how(experiment: Experiment, tiles: Blocks) -> dict[str, object]:
     """Return the settings that a prediction depends on, besides the model."""
     return {
         "method": experiment.method.model_dump(mode="json"),
         "seed": experiment.seed,
         "empty": experiment.predict.empty,
+        "tile": list(tiles.core),
     }

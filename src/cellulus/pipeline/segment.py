@@ -15,6 +15,8 @@ import numpy as np
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
 from cellulus.errors import MissingError, ModelError
+from cellulus.pipeline.cap import fit_block
+from cellulus.pipeline.cuts import Subject
 from cellulus.pipeline.decoding import Decoding, SurveyWork, grid_of, is_local, survey_grids
 from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.prediction import Prediction
@@ -197,6 +199,7 @@ def begin_segmentation(
             found=f"one of {facts.method}",
             remedy="predict with a model of this method",
         )
+    experiment = fit_block(experiment, Subject.of(facts, prediction.image))
     grid = grid_of(prediction, experiment)
     made_by = experiment.method.model_dump(mode="json") | experiment.segment.model_dump(mode="json")
     notes = facts.model_dump(mode="json") | {"segment": made_by, WITHOUT: gaps_of(str(path))}

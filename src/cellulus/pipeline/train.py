@@ -23,6 +23,7 @@ from cellulus.data.crops import Crops, Part
 from cellulus.data.normalise import estimate
 from cellulus.errors import InputError
 from cellulus.pipeline import model as models
+from cellulus.pipeline.cap import require_training
 from cellulus.pipeline.extents import crop_extent
 from cellulus.pipeline.interrupts import interruptible
 from cellulus.pipeline.learning import VALIDATION_BATCHES, Learning, make_fabric
@@ -131,6 +132,7 @@ def prepare(experiment: Experiment) -> tuple[list[Canonical], models.Card]:
     data, method, network = experiment.data, experiment.method, experiment.network
     volumes = open_training(experiment)
     ndim, inputs = common_kind(volumes)
+    require_training(experiment, ndim, inputs)
     shared = estimate(volumes, data.percentiles) if data.normalise == "dataset" else None
     images = [canonical(v, data, network.object_voxels, shared) for v in volumes]
     card = models.Card(

@@ -1,0 +1,130 @@
+"""The most memory that one process takes for a step: an estimate from above.
+
+Arrays that live at once are counted where their sizes are known. What cannot be counted (codecs,
+buffers of convolutions, temporary arrays of filters) is in the constants below, which were
+measured: `benchmarks/memory.py` compares estimates with peaks. On a GPU, what the network needs
+is the GPU's. Knows nothing of how sizes are chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from cellulus.pipeline import cuts
+from cellulus.pipeline.activations import alive, kept, parameters
+from cellulus.pipeline.extents import crop_extent, sees_objects_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellulus.experiment.sections import Experiment, Network
+    from cellulus.pipeline.cuts import Shape, Subject
+
+BASE = 560_000_000
+"""A process that has imported all that `cellulus run` needs [byte]."""
+CONVOLUTIONS = 1.15
+"""What convolutions need beside their inputs and outputs, as a factor."""
+SPECKS = 40
+"""While the noise of a tile is drawn, per voxel [byte]."""
+MODES = 32
+"""While modes are looked for, per bin [byte]."""
+TERRITORIES = 8
+"""Which mode is nearest, and how near, per bin [byte]."""
+OUTLINES = 45
+"""While outlines are decided, per voxel, besides the prediction and the image [byte]."""
+AT_ONCE, EMBEDDING = 2_000_000, 40
+"""Embeddings that are computed at a time, at least a plane; each of them, per axis [byte]."""
+MEAN_SHIFT = 90
+"""While mean-shift groups the embeddings of a block, per voxel; counted, not measured [byte]."""
+RESHAPED = {"none": 25, "intensity": 34, "cell": 76}
+"""While labels are reshaped, per voxel [byte]."""
+
+
+def training(experiment: Experiment, ndim: int, inputs: int) -> int:
+    """Return what learning needs: activations, and the optimiser's copies of weights [byte]."""
+    network = experiment.network
+    weights = parameters(network, ndim, inputs, experiment.method.outputs(ndim))
+    crop = experiment.train.batch_size * math.prod(crop_extent(experiment, ndim))
+    return round(BASE + 4 * (crop * kept(network, ndim, inputs) + 4 * weights))
+
+
+def predicting(experiment: Experiment, network: Network, subject: Subject) -> int:
+    """Return what predicting a tile needs: its intensities, then its activations [byte]."""
+    outer = cuts.tiling(experiment, subject, network.depth).outer
+    ndim, inputs = len(outer), subject.inputs
+    # What "auto" comes to is only known where the network runs.
+    value = 2 if experiment.predict.precision == "bf16" else 4
+    count = experiment.predict.batch_size
+    weights = 4 * parameters(network, ndim, inputs, experiment.method.outputs(ndim))
+    answers = 4 * (3 * count + 4) * len(experiment.method.channels(ndim)) * math.prod(outer)
+    images = 4 * inputs * (1 + 2 * count) * math.prod(outer)
+    asked = CONVOLUTIONS * value * count * alive(network, inputs, outer) + images + answers
+    drawn = images + SPECKS * math.prod(outer)
+    source = [
+        _span(n, z, limit) for n, z, limit in zip(outer, subject.zoom, subject.shape, strict=True)
+    ]
+    read = inputs * (subject.itemsize * math.prod(source) + _resampling(source, outer))
+    return round(BASE + weights + max(asked, drawn, read))
+
+
+def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
+    """Return what each survey needs, and last what decoding a block needs [byte]."""
+    parts = [*cuts.surveys(experiment, subject), cuts.decoding(experiment, subject)]
+    needs = []
+    for number, cut in enumerate(parts):
+        channels, ndim = len(experiment.method.channels(len(cut.outer))), len(cut.outer)
+        voxels = math.prod(cut.outer)
+        source = [_span(n, 1 / z, limit) for n, z, limit in
+                  zip(cut.outer, subject.zoom, subject.canonical, strict=True)]  # fmt: skip
+        read = channels * (2 * math.prod(source) + _resampling(source, cut.outer))
+        # Twice the prediction: missing parts are filled in in a copy.
+        held = 4 * (2 * channels + subject.inputs) * voxels
+        margin = 2 * math.ceil(subject.object_voxels) + 2
+        lattice = math.prod(
+            math.ceil(n * z) + margin for n, z in zip(cut.outer, subject.zoom, strict=True)
+        )
+        embedded = EMBEDDING * ndim * min(voxels, max(AT_ONCE, math.prod(cut.outer[1:])))
+        if number == len(parts) - 1:
+            is_meanshift = experiment.method.clustering == "meanshift"
+            grouped = MEAN_SHIFT * voxels if is_meanshift else TERRITORIES * lattice + embedded
+            work = max(grouped, OUTLINES * voxels) + 5 * voxels
+        else:
+            work = max(MODES * lattice, 4 * lattice + embedded) + 2 * voxels
+        needs.append(round(BASE + max(read, held + work)))
+    return needs
+
+
+def postprocessing(experiment: Experiment, subject: Subject) -> int:
+    """Return what reshaping the labels of a block needs [byte]."""
+    voxels = math.prod(cuts.reshaping(experiment, subject).outer)
+    kind = experiment.postprocess.kind
+    if kind == "none" and sees_objects_whole(experiment.postprocess):
+        kind = "intensity"
+    image = 8 * subject.inputs if kind == "intensity" else 0
+    return round(BASE + (RESHAPED[kind] + image) * voxels)
+
+
+def amount(count: float) -> str:
+    """Write a number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _span(length: int, zoom: float, limit: int) -> int:
+    """Return how many voxels of a grid are read for `length` of one `zoom` times as fine."""
+    return min(limit, math.ceil(length / zoom + 2 * max(1.0, 1 / zoom)) + 1)
+
+
+def _resampling(source: Sequence[int], target: Shape) -> int:
+    """Return what resampling one channel needs, axis by axis, in float32 [byte]."""
+    shape, peak = list(source), 3 * math.prod(source)
+    for axis, length in enumerate(target):
+        before = math.prod(shape)
+        shape[axis] = length
+        # The sum so far, what is added to it, and that before it is weighted.
+        peak = max(peak, before + 3 * math.prod(shape))
+    return 4 * peak

@@ -1,0 +1,227 @@
+import numpy as np
+import PIL.Image
+import pytest
+import zarr
+from pydantic import ValidationError
+
+from cellulus.data.volume import Volume
+from cellulus.errors import InputError
+from cellulus.experiment.load import parse
+from cellulus.experiment.render import render
+from cellulus.experiment.sections import (
+    ApplyImage,
+    Data,
+    Experiment,
+    Network,
+    Predict,
+    Segment,
+    Train,
+)
+from cellulus.methods import ObjectCentric
+from cellulus.pipeline import memory
+from cellulus.pipeline.cap import fit_block, fit_reshaping, fit_tile, require_training
+from cellulus.pipeline.cuts import Subject
+from cellulus.pipeline.extents import block_edge, tile_edge
+from cellulus.pipeline.plan import plan_volumes
+from cellulus.pipeline.postprocess import postprocess
+from cellulus.pipeline.predict import predict
+from cellulus.pipeline.segment import segment
+from cellulus.pipeline.train import train
+from cellulus.runs import Run
+from cellulus.space import VoxelSize
+
+LARGE = {2: (9000, 8000), 3: (700, 900, 800)}
+
+
+def subject(ndim, zoom=1.0, inputs=1):
+    return Subject(LARGE[ndim], (zoom,) * ndim, inputs, 2, 20.0)
+
+
+def needs(experiment, made):
+    network = experiment.network
+    return (
+        memory.predicting(experiment, network, made),
+        max(memory.segmenting(experiment, made)),
+        memory.postprocessing(experiment, made),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("8GB", 8 * 10**9), ("8 GB", 8 * 10**9), ("1.5 GiB", 3 * 2**29), ("600MB", 6 * 10**8)],
+)
+def test_a_size_of_memory(text, count):
+    experiment = Experiment(memory=text)
+    assert experiment.memory == count
+    again = Experiment.model_validate_json(experiment.model_dump_json(), strict=True)
+    assert again == experiment
+    written = render(Experiment(memory=text, data=Data(apply=(ApplyImage(image="/a"),))))
+    assert parse(written, source="x", base="").memory == count
+
+
+@pytest.mark.parametrize("wrong", ["8", 8, "8 apples", "-1 GB", "GB", True, None, "1e9 B"])
+def test_what_is_no_size_of_memory(wrong):
+    with pytest.raises(ValidationError):
+        Experiment(memory=wrong)
+
+
+def test_without_a_cap_or_with_a_wide_one_nothing_changes():
+    for experiment in (Experiment(), Experiment(memory="900 GB")):
+        assert fit_tile(experiment, experiment.network, subject(3)) is experiment
+        assert fit_block(experiment, subject(3)) is experiment
+        assert fit_reshaping(experiment, subject(3)) is experiment
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("zoom", [0.4, 1.0, 2.5])
+@pytest.mark.parametrize("cap", ["2 GB", "3 GB", "6 GB"])
+def test_what_is_chosen_fits_and_the_next_larger_does_not(ndim, zoom, cap):
+    experiment = Experiment(memory=cap, network=Network(features=12, head_features=24))
+    made = subject(ndim, zoom)
+    fits = (
+        fit_tile(experiment, experiment.network, made),
+        fit_block(experiment, made),
+        fit_reshaping(experiment, made),
+    )
+    for place, (fit, edge, section) in enumerate(
+        zip(fits, (tile_edge, block_edge, block_edge), ("predict", "segment", "segment"),
+            strict=True)
+    ):  # fmt: skip
+        assert needs(fit, made)[place] <= experiment.memory
+        chosen, usual = edge(fit, ndim), edge(Experiment(), ndim)
+        assert 16 <= chosen <= usual
+        if chosen < usual:
+            key = "tile" if section == "predict" else "block"
+            larger = getattr(fit, section).model_copy(update={key: chosen + 16})
+            assert needs(fit.model_copy(update={section: larger}), made)[place] > experiment.memory
+        else:
+            assert fit is experiment
+
+
+def test_what_was_set_is_refused_and_what_would_fit_is_said():
+    experiment = Experiment(memory="1500 MB", predict=Predict(tile=96), segment=Segment(block=256))
+    fitting = experiment.model_copy(update={"predict": Predict(), "segment": Segment()})
+    tile = tile_edge(fit_tile(fitting, fitting.network, subject(3)), 3)
+    with pytest.raises(InputError, match=rf"predict\.tile: expected at most {tile}, .* found 96"):
+        fit_tile(experiment, experiment.network, subject(3))
+    block = block_edge(fit_block(fitting, subject(3)), 3)
+    with pytest.raises(InputError, match=rf"segment\.block: expected at most {block}, .*1.5 GB"):
+        fit_block(experiment, subject(3))
+
+
+def test_a_cap_that_nothing_fits_says_the_least():
+    experiment = Experiment(memory="100 MB")
+    least = memory.predicting(
+        experiment.model_copy(update={"predict": Predict(tile=16)}), experiment.network, subject(3)
+    )
+    said = memory.amount(least)
+    with pytest.raises(InputError, match=rf"memory: .* at least about {said}, .* 100 MB"):
+        fit_tile(experiment, experiment.network, subject(3))
+    fit_tile(experiment.model_copy(update={"memory": least}), experiment.network, subject(3))
+
+
+def test_training_is_never_changed_but_refused():
+    experiment = Experiment(memory="2 GB", train=Train(batch_size=16))
+    with pytest.raises(InputError, match=r"train\.batch_size = \d+ fits") as caught:
+        require_training(experiment, 3, 1)
+    size = int(caught.value.remedy.split("=")[1].split()[0])
+    for count, fits in ((size, True), (size + 1, False)):
+        changed = experiment.model_copy(update={"train": Train(batch_size=count)})
+        assert (memory.training(changed, 3, 1) <= changed.memory) is fits
+    with pytest.raises(InputError, match=r"smaller train\.crop"):
+        require_training(experiment.model_copy(update={"memory": 10**8}), 3, 1)
+
+
+def test_the_plan_obeys_the_cap():
+    array = np.broadcast_to(np.uint16(0), (2000, 720, 720))
+    image = Volume.of(array, voxel_size=VoxelSize((1.0, 0.4, 0.4), "um"))
+    experiment = Experiment(data=Data(object_diameter="10 um"), memory="2 GiB")
+    made = plan_volumes(experiment, [image], [])
+    free = plan_volumes(experiment.model_copy(update={"memory": "any"}), [image], [])
+    assert made.cap == 2**31
+    steps = {name: need for name, need in made.memory.items() if name != "train"}
+    assert max(steps.values()) <= made.cap < max(free.memory.values())
+    assert made.tile < free.tile
+    assert made.block < free.block
+    for name, step in made.images[0].steps.items():
+        assert step.cut.overhead >= free.images[0].steps[name].cut.overhead
+
+
+@pytest.fixture
+def capped(tmp_path):
+    """Return an experiment on a small image whose cap its tiles and blocks have to be cut for."""
+    grid = np.indices((160, 220))
+    away = np.hypot(*(axis % 24 - 12 for axis in grid))
+    PIL.Image.fromarray(np.where(away < 6, 200, 20).astype(np.uint8)).save(tmp_path / "a.png")
+    return Experiment(
+        data=Data(object_diameter=12, apply=(ApplyImage(image=str(tmp_path / "a.png")),)),
+        method=ObjectCentric(passes=2, pairs=2),
+        network=Network(features=2, growth=1, head_features=2),
+        train=Train(steps=1, batch_size=1, crop=32, validate_every=1),
+        predict=Predict(batch_size=2),
+    )
+
+
+class Stop:
+    """Stops a step when its second part is done."""
+
+    def start(self, what, total):
+        self.left = 2
+
+    def advance(self, amount=1, **values):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def finish(self):
+        pass
+
+
+def finest(folder):
+    return zarr.open_array(folder / "a.zarr" / "0", mode="r")
+
+
+CAP = 3_000_000
+"""Too little for the image as one, if the interpreter took nothing."""
+
+
+@pytest.fixture
+def trained(capped, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "BASE", 0)
+    run = Run.start(tmp_path / "run", capped, "")
+    train(capped, run, device="cpu")
+    predict(capped, run, device="cpu")
+    return run
+
+
+def test_steps_obey_the_cap_and_change_nothing_else(capped, trained):
+    segment(capped, trained)
+    postprocess(capped, trained)
+    other = Run(trained.folder.parent / "other")
+    small = capped.model_copy(update={"memory": CAP})
+    predict(small, other, model=trained.model, device="cpu")
+    one, many = finest(trained.predictions), finest(other.predictions)
+    assert max(many.shards[1:]) < max(one.shards[1:])
+    np.testing.assert_allclose(one[:], many[:], atol=0.01)
+    segment(small, other, predictions=[trained.predictions / "a.zarr"])
+    postprocess(small.model_copy(update={"memory": CAP // 10}), other)
+    for folder in ("segments", "labels"):
+        one, many = (finest(run.folder / folder) for run in (trained, other))
+        assert many.attrs.asdict() == one.attrs.asdict()
+        assert max(many.shards) < max(one.shards)
+        np.testing.assert_array_equal(one[:], many[:])
+
+
+def test_a_resume_under_another_cap_names_what_changed(capped, trained):
+    small = capped.model_copy(update={"memory": CAP})
+    Run.start(trained.folder, small, "", resume=True)  # no result depends on the cap itself
+    with pytest.raises(KeyboardInterrupt):
+        predict(small, trained, device="cpu", overwrite=True, progress=Stop())
+    with pytest.raises(InputError, match=r"predict\.tile was \[\d+, \d+\], is \["):
+        predict(capped, trained, device="cpu", resume=True)
+    predict(small, trained, device="cpu", resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        segment(small, trained, progress=Stop())
+    with pytest.raises(InputError, match=r"cut was \[\d+, \d+\], is \[.*segment\.block was \d+"):
+        segment(capped, trained, resume=True)
+    segment(small, trained, resume=True)
