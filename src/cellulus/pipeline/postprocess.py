@@ -118,7 +118,6 @@ class _Work:
 
     def seeing(self, widest: tuple[int, ...]) -> Blocks:
         """Return the blocks with the halo that objects of this extent need [voxel]."""
-        margin = self.source.margin
         whole = widest if self.source.sees_objects_whole else (0,) * len(widest)
         return reshaping_blocks(self.grid, self.source.margin, whole)
 
