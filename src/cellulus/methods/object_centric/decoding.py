@@ -13,7 +13,6 @@ of blocks: `halo` says what a result depends on.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,7 +72,6 @@ class EmbeddingDecoder:
 
     def survey(self, observation: Observation, core: Region) -> dict[str, NDArray[Any]]:
         """Return the histogram of a block's uncertainties, or the modes that lie in it."""
-        observation = _known(observation)
         if self.certain is None:
             share = observation.prediction[-1] / self.farthest
             bins = np.clip(share[np.isfinite(share)] * HISTOGRAM_BINS, 0, HISTOGRAM_BINS - 1)
@@ -96,13 +94,13 @@ class EmbeddingDecoder:
 
     def __call__(self, observation: Observation) -> Objects:
         """Return the objects of a region; see `cellulus.methods.base.Decoder`."""
-        observation = _known(observation)
         learned = self._learned(observation)
-        clusters, anchors = learned._cluster(observation)
         if self.is_otsu:
             certain = observation.prediction[-1] < (learned.certain or 0.0)
+            clusters, anchors = learned._cluster(observation)
             return Objects(np.where(certain, clusters, np.uint32(0)), anchors)
-        labels, summits = objects_of(clusters, observation, self.rule)
+        # The clusters are not kept here, so that outlines can be decided in their memory.
+        labels, summits = objects_of(learned._cluster(observation)[0], observation, self.rule)
         return Objects(labels, summits + np.asarray(observation.origin, np.int64))
 
     def _learned(self, observation: Observation) -> EmbeddingDecoder:
@@ -155,16 +153,6 @@ class EmbeddingDecoder:
             if part.stop is not None:
                 high[axis] = min(high[axis], math.ceil(part.stop * spacing[axis]) + margin)
         return low, tuple(int(n) for n in high - low)
-
-
-def _known(observation: Observation) -> Observation:
-    """Let voxels without a prediction be wholly uncertain."""
-    if not np.isnan(np.min(observation.prediction)):  # takes no memory
-        return observation
-    unknown = np.isnan(observation.prediction).any(axis=0)
-    prediction = np.where(unknown, np.float32(0), observation.prediction)
-    prediction[-1][unknown] = np.inf
-    return replace(observation, prediction=prediction)
 
 
 def embed(observation: Observation) -> NDArray[np.float64]:

@@ -120,9 +120,10 @@ def objects_of(
         region, in lexicographic order.
     """
     spacing = observation.spacing
-    uncertainty = observation.prediction[-1]
+    uncertainty = _uncertainty(observation)
     value, is_possible = _relief(observation, rule)
     labels = np.where(uncertainty < rule.doubtful, clusters, np.uint32(0))
+    del clusters  # arrays of the whole region: what is not needed any more goes
     body = np.where(_middle(observation, rule), labels, np.uint32(0))
     summits = np.zeros((0, labels.ndim), np.int64)
     count = int(labels.max(initial=0)) + 1
@@ -131,19 +132,31 @@ def objects_of(
         floor = _floor(value, owner, labels, count)
         if number == 0:
             _keep_bright(value, body, floor)
-        top = quantile_by_group(value, labels if number else body, TOP, count)
+        else:
+            body = labels
+        top = quantile_by_group(value, body, TOP, count)
+        del body, labels
         outline = np.where(top - floor > CONTRAST, floor + rule.outline * (top - floor), np.inf)
         _cut(owner.ravel(), value.ravel(), is_possible.ravel(), outline)
         # Filled before it is cut: a dark speck in an object would make necks of its sides.
-        labels = keep_largest(owner, count)
-        fill(as_volume(labels))
-        labels, summits = regroup(labels, spacing, OPENNESS, 0.05 * rule.object_voxels)
+        whole = keep_largest(owner, count)
+        del owner
+        fill(as_volume(whole))
+        labels, summits = regroup(whole, spacing, OPENNESS, 0.05 * rule.object_voxels)
         count = len(summits) + 1
     doubt = quantile_by_group(uncertainty, labels, 0.5, count)
     kept = np.concatenate([[False], doubt[1:] < rule.doubtful])
     labels = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[labels]
     fill(as_volume(labels))
     return labels, summits[kept[1:]]
+
+
+def _uncertainty(observation: Observation) -> NDArray[np.float32]:
+    """Return the uncertainty; where nothing was predicted it is infinite."""
+    uncertainty = observation.prediction[-1]
+    if not np.isnan(np.min(uncertainty, initial=0)):  # takes no memory
+        return uncertainty
+    return np.where(np.isnan(uncertainty), np.float32(np.inf), uncertainty)
 
 
 def _relief(observation: Observation, rule: Rule) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
