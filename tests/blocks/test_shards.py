@@ -1,6 +1,7 @@
 """Whatever the sizes, no shard has two writers."""
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ def test_every_shard_lies_in_one_block_and_holds_whole_chunks(axes, chunk, shard
     chunks, shards = fit_shards(shape, core, chunk, shard)
     assert len(chunks) == len(shards) == len(shape)
     for extent, block, small, large in zip(shape, core, chunks, shards, strict=True):
-        assert 1 <= small <= chunk
+        assert small <= extent
         assert large % small == 0
         assert large <= max(shard, small), "no larger than asked for"
         for voxels in shards_of(extent, large):
@@ -37,7 +38,10 @@ def test_every_shard_lies_in_one_block_and_holds_whole_chunks(axes, chunk, shard
         ((1000,), (256,), ((64,), (256,))),  # as asked for
         ((1000,), (100,), ((50,), (100,))),  # the largest divisors
         ((1000,), (512,), ((64,), (256,))),
-        ((1000,), (97,), ((1,), (1,))),  # a prime edge has no others, and is no good choice
+        ((1000,), (97,), ((97,), (97,))),  # a prime edge has no others
+        ((1000,), (127,), ((127,), (127,))),
+        ((1000,), (254,), ((127,), (254,))),
+        ((1000,), (130,), ((65,), (130,))),
         ((40,), (512,), ((40,), (40,))),
         ((300,), (300,), ((64,), (256,))),
         ((1, 1000), (1, 192), ((1, 64), (1, 192))),
@@ -45,6 +49,17 @@ def test_every_shard_lies_in_one_block_and_holds_whole_chunks(axes, chunk, shard
 )
 def test_sizes_by_hand(shape, core, fitted):
     assert fit_shards(shape, core, 64, 256) == fitted
+
+
+@given(st.integers(16, 2048), st.sampled_from([(64, 256), (512, 1024)]))
+def test_blocks_of_any_size_are_stored_in_few_files(core, edges):
+    """At worst a block is one chunk; never is it cut into slivers."""
+    (chunk,), (shard,) = fit_shards((10_000,), (core,), *edges)
+    assert core % shard == 0
+    assert shard % chunk == 0
+    fewest = math.ceil(core / edges[1])
+    assert core // shard <= 16 * fewest
+    assert chunk == core or chunk >= edges[0] / 8
 
 
 def test_every_voxel_of_a_volume_has_one_writer():

@@ -19,7 +19,7 @@ def fit_shards(
     core
         Extent of a block [voxel].
     chunk, shard
-        Edges to aim for [voxel].
+        Edges to aim for [voxel]; where a block has no such divisor, they get larger or smaller.
 
     Returns
     -------
@@ -36,8 +36,10 @@ def _along(extent: int, core: int, chunk: int, shard: int) -> tuple[int, int]:
     if core >= extent:
         needed = -(-extent // chunk)
         return chunk, chunk * min(per_shard, needed)
-    # The chunk nearest to what was asked for, from below, that divides the block.
-    chunk = max(c for c in range(1, chunk + 1) if core % c == 0) if core % chunk else chunk
+    # Of what divides the block, the nearest to what was asked for: a block of 127 is one chunk,
+    # not 127 along each axis.
+    divisors = (c for c in range(1, core + 1) if core % c == 0)
+    chunk = min(divisors, key=lambda c: max(c, chunk) / min(c, chunk))
     inside = core // chunk
     count = max(k for k in range(1, min(per_shard, inside) + 1) if inside % k == 0)
     return chunk, chunk * count
