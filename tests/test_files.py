@@ -2,10 +2,13 @@ import errno
 import json
 import os
 
+import aiohttp
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from fsspec.exceptions import FSTimeoutError
 
-from cellulus.errors import StorageError
-from cellulus.files import storage, write_bytes, write_json, write_text
+from cellulus.errors import StorageError, UnwritableError
+from cellulus.files import reading, storage, write_bytes, write_json, write_text
 
 
 def test_what_is_written_is_there(tmp_path):
@@ -61,6 +64,52 @@ def test_nan_is_no_json(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", float("nan"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_what_takes_nothing_more_is_told_from_what_failed_once(number):
+    with pytest.raises(UnwritableError, match=r"a\.txt") as caught, storage("a.txt"):
+        raise OSError(number, os.strerror(number))
+    assert os.strerror(number) in caught.value.found
+    with pytest.raises(StorageError) as caught, storage("a.txt"):
+        raise OSError(errno.EIO, "Input/output error")
+    assert not isinstance(caught.value, UnwritableError)
+
+
+CLIENT_ERRORS = [
+    ClientError({"Error": {"Code": "SlowDown", "Message": "Reduce your rate"}}, "PutObject"),
+    EndpointConnectionError(endpoint_url="http://127.0.0.1:9"),
+    NoCredentialsError(),
+    aiohttp.ClientPayloadError("cut short"),
+    aiohttp.ServerDisconnectedError(),
+    FSTimeoutError(),
+    PermissionError("Access Denied"),
+    FileNotFoundError("The specified bucket does not exist"),
+    TimeoutError(),
+    NotImplementedError(),
+]
+
+
+@pytest.mark.parametrize("error", CLIENT_ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_the_client_of_a_store_raises_is_a_storage_error(error):
+    with pytest.raises(UnwritableError) as caught, storage("s3://lab/a.zarr"):
+        raise error
+    assert caught.value.where == "s3://lab/a.zarr"
+    assert caught.value.found
+    assert "credentials" in caught.value.remedy
+    kind = FileNotFoundError if isinstance(error, FileNotFoundError) else StorageError
+    with pytest.raises(kind) as caught, reading("s3://lab/a.zarr"):
+        raise error
+    assert not isinstance(caught.value, UnwritableError)
+
+
+@pytest.mark.parametrize("context", [reading, storage])
+def test_faults_of_the_program_are_no_faults_of_the_store(context):
+    for kind in (ValueError, KeyError, ZeroDivisionError):
+        with pytest.raises(kind), context("s3://lab/a.zarr"):
+            raise kind
+    with pytest.raises(ImportError), context("a.zarr"):
+        raise ImportError
 
 
 def test_storage_errors_are_not_wrapped_twice():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from cellulus.errors import InputError
+from cellulus.errors import InputError, UnwritableError
 
 EDGE = 4
 """Voxels per block."""
@@ -26,7 +26,7 @@ class Squares:
     """Squares the numbers of an array, block by block, and notes what happens in a folder.
 
     Blocks that are `shaky` or `lethal` are so at the first attempt only; `bad`, `refused`,
-    `stubborn` and `deadly` ones always.
+    `stubborn`, `full` and `deadly` ones always.
     """
 
     folder: Path
@@ -34,6 +34,7 @@ class Squares:
     bad: tuple = ()
     refused: tuple = ()
     stubborn: tuple = ()
+    full: tuple = ()
     lethal: tuple = ()
     deadly: tuple = ()
     pause: float = 0.0
@@ -62,6 +63,8 @@ class Squares:
                 raise ValueError(f"block {index}")
             if index in self.refused:
                 raise InputError("here", expected="this", found=f"that, {index}", remedy="do so")
+            if index in self.full:
+                raise UnwritableError("disk", expected="room", found="none")
             if index in self.stubborn:
                 raise Stubborn("a", "b")
             numbers = np.arange(EDGE * index, EDGE * (index + 1))

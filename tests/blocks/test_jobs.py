@@ -5,6 +5,7 @@ import pytest
 from cellulus.blocks.crew import RETRIES, Alone, End
 from cellulus.blocks.jobs import HOPELESS, Job, finish
 from cellulus.blocks.journal import Journal
+from cellulus.errors import UnwritableError
 from cellulus.progress import Silent
 
 
@@ -109,6 +110,15 @@ def test_a_hopeless_job_is_given_up(job, crew):
     tried = set(made.work.noted("begin"))
     assert HOPELESS <= len(tried) < 30, "a few under way besides"
     assert not made.stage.done()
+
+
+def test_a_full_disk_ends_a_job_at_once_and_is_no_fault_of_a_block(job, crew):
+    made = job(60, full=tuple(range(20, 60)), pause=0.01)
+    with pytest.raises(UnwritableError, match="disk: expected room"):
+        finish([made], crew, Silent(), "")
+    assert made.stage.done() == set(range(20))
+    assert not made.stage.failed()
+    assert len(set(made.work.noted("begin"))) < 32, "a few under way besides"
 
 
 def test_it_is_the_first_error_that_is_raised(job):

@@ -1,4 +1,4 @@
-"""Killed at any moment, what goes to a store is gone on with, and comes out byte for byte the same."""
+"""Killed at any moment, what goes to a store is gone on with, and comes out the same."""
 
 import json
 import os
