@@ -153,7 +153,7 @@ def objects_of(
 
 def _uncertainty(observation: Observation) -> NDArray[np.float32]:
     """Return the uncertainty; where nothing was predicted it is infinite."""
-    uncertainty = observation.prediction[-1]
+    uncertainty: NDArray[np.float32] = observation.prediction[-1]
     if not np.isnan(np.min(uncertainty, initial=0)):  # takes no memory
         return uncertainty
     return np.where(np.isnan(uncertainty), np.float32(np.inf), uncertainty)
