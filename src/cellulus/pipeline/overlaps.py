@@ -77,7 +77,10 @@ def overlaps(
     StorageError
         If a part of them cannot be read: nobody could tell what is missing in a score.
     """
-    with _begun(_facts(pairs), folder, crew, resume=resume) as journal:
+    for labels, truth in pairs:
+        work = OverlapWork.of(labels, truth, Path())
+        work.table(np.zeros(0, labels.dtype), np.zeros(0, truth.dtype))  # refuses other types
+    with _begun(pairs, folder, crew, resume=resume) as journal:
         names = [f"overlap-{number}" for number in range(len(pairs))]
         works = [
             OverlapWork.of(*pair, journal.folder / f"{name}-parts")
@@ -165,15 +168,20 @@ class OverlapWork:
 
 @contextmanager
 def _begun(
-    facts: dict[str, Any], folder: Path | None, crew: Crew | None, *, resume: bool
+    pairs: Sequence[tuple[Volume, Volume]],
+    folder: Path | None,
+    crew: Crew | None,
+    *,
+    resume: bool,
 ) -> Iterator[Journal]:
     """Begin to count, or go on if labels and truths are the same; at the end the counts go."""
     if folder is None:
         # Workers elsewhere see the current folder, but hardly a temporary one of this machine.
         near = None if isinstance(crew or Alone(), Alone) else Path.cwd()
         with tempfile.TemporaryDirectory(prefix="cellulus-", dir=near) as somewhere:
-            yield Journal.open(Path(somewhere) / WORK, facts, resume=False)
+            yield Journal.open(Path(somewhere) / WORK, {}, resume=False)
         return
+    facts = _facts(pairs)
     try:
         journal = Journal.open(folder / WORK, facts, resume=resume)
     except InputError:
@@ -188,21 +196,13 @@ def _begun(
 
 
 def _facts(pairs: Sequence[tuple[Volume, Volume]]) -> dict[str, Any]:
-    """Return what tells labels and truths from others.
-
-    Raises
-    ------
-    InputError
-        If they do not fit, or are no labels.
-    """
+    """Return what tells labels and truths from others."""
     facts: dict[str, Any] = {"version": __version__}
     for number, (labels, truth) in enumerate(pairs):
-        work = OverlapWork.of(labels, truth, Path())
-        work.table(np.zeros(0, labels.dtype), np.zeros(0, truth.dtype))  # refuses other types
-        facts[f"cut {number}"] = list(work.grid.core)
-        for side in (labels, truth):
+        facts[f"cut {number}"] = portion_of(labels, truth)
+        for name, side in (("labels", labels), ("truth", truth)):
             told = [side.path, side.time, fingerprint(side), notes_of(side.path)]
-            facts[f"{'labels' if side is labels else 'truth'} {number}"] = told
+            facts[f"{name} {number}"] = told
     return facts
 
 

@@ -136,7 +136,7 @@ def canonical(
     object_voxels
         Width of an object on the canonical grid [voxel].
     normalisation
-        Of the whole data set; by default the image's own.
+        Of the whole data set; by default the image's own, as `estimate` finds it.
     """
     if normalisation is None:
         normalisation = estimate([volume], data.percentiles)

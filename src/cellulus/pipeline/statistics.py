@@ -222,8 +222,12 @@ class CountWork:
                     found = np.atleast_2d(digits.count(values, leading))
                     counts[channel, : len(found)] += found
             places = np.nonzero(counts)
-            small = np.stack(places).astype(np.uint16)
-            write_arrays(self.folder / f"{index}.npz", places=small, counts=counts[places])
+            found = counts[places]
+            narrow = {
+                "places": np.stack(places).astype(np.uint16),
+                "counts": found.astype(np.min_scalar_type(found.max(initial=0))),
+            }
+            write_arrays(self.folder / f"{index}.npz", **narrow)
             return {}
 
         return do
