@@ -225,3 +225,10 @@ def test_a_resume_under_another_cap_names_what_changed(capped, trained):
     with pytest.raises(InputError, match=r"cut was \[\d+, \d+\], is \[.*segment\.block was \d+"):
         segment(capped, trained, resume=True)
     segment(small, trained, resume=True)
+
+
+def test_a_finished_result_of_another_cap_names_what_changed(capped, trained):
+    small = capped.model_copy(update={"memory": CAP})
+    with pytest.raises(InputError, match=r"found predict\.tile was \[\d+, \d+\], is \[\d+, \d+\];"):
+        predict(small, trained, device="cpu", resume=True)
+    assert predict(capped, trained, device="cpu", resume=True)

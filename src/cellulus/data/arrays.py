@@ -19,6 +19,7 @@ from cellulus.errors import CellulusError, InputError
 from cellulus.files import reading, storage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from cellulus.space import VoxelSize
@@ -231,13 +232,24 @@ def existing_array(
     if isinstance(notes, dict):
         notes = {key: value for key, value in notes.items() if key != OUTCOME}
     if wanted != found or notes != spec.attributes:
+        changed = "; ".join(_changes(notes, spec.attributes)) if isinstance(notes, dict) else ""
         raise InputError(
             where,
             expected=f"an earlier run of the same kind, {spec.shape} {spec.dtype}",
-            found=f"{array.shape} {array.dtype}, or other settings",
+            found=changed or f"{array.shape} {array.dtype}, or other settings",
             remedy="overwrite it, or choose another name",
         )
     return array
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], within: str = "") -> Iterator[str]:
+    """Yield what differs between two sets of attributes, by dotted names."""
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _changes(old, new, f"{within}{key}.")
+        elif old != new:
+            yield f"{within}{key} was {old}, is {new}"
 
 
 def failures(address: Address) -> AbstractContextManager[None]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellulus.data.canonical import Canonical
 from cellulus.data.normalise import Normalisation, estimate
 from cellulus.data.readers import expand, levels, open_volumes
 from cellulus.errors import InputError
@@ -22,6 +21,7 @@ from cellulus.space import Length, Scale
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cellulus.data.canonical import Canonical
     from cellulus.data.volume import Volume
     from cellulus.experiment.sections import Data, Experiment
 
@@ -138,6 +138,8 @@ def canonical(
     normalisation
         Of the whole data set; by default the image's own, as `estimate` finds it.
     """
+    from cellulus.data.canonical import Canonical  # costly to import, and no plan needs it
+
     if normalisation is None:
         normalisation = estimate([volume], data.percentiles)
     scale = Scale.of(diameter_of(volume, data), volume.voxel_size, object_voxels)
