@@ -14,7 +14,7 @@ from distributed import LocalCluster
 from squares import Squares
 
 import cellulus
-from cellulus.blocks import cluster, worker
+from cellulus.blocks import cluster, dispatch, worker
 from cellulus.blocks.crew import Task
 from cellulus.errors import InputError, MissingError
 
@@ -64,7 +64,7 @@ def test_a_worker_that_is_killed_costs_nothing(squares, pair):
             os.kill(victims[-1], signal.SIGKILL)
     assert work.done() == set(range(60))
     again = [index for index in range(60) if work.attempts(index) > 1]
-    assert len(again) <= 2 * cluster.AHEAD, "no more than what it had been given"
+    assert len(again) <= 2 * dispatch.AHEAD, "no more than what it had been given"
 
 
 def test_a_block_that_kills_whoever_does_it_is_found_out(squares, pair):
@@ -82,7 +82,7 @@ def test_what_is_no_longer_wanted_is_cancelled(squares, pair):
     ends.close()
     time.sleep(0.5)
     begun = len(work.noted("begin"))
-    assert begun <= 1 + 3 * cluster.AHEAD
+    assert begun <= 1 + 3 * dispatch.AHEAD
     time.sleep(0.3)
     assert len(work.noted("begin")) == begun
 
@@ -110,17 +110,14 @@ def test_a_scheduler_is_connected_to(squares, scheduler):
     assert scheduler.scheduler.workers, "it is not ours to stop"
 
 
-@pytest.mark.parametrize("kind", ["closed", "silent", "no port", "http"])
+@pytest.mark.parametrize("kind", ["closed", "silent"])
 def test_a_scheduler_that_does_not_answer(kind, monkeypatch):
     monkeypatch.setattr(cluster, "TIMEOUT", 0.5)
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
+        address = f"tcp://127.0.0.1:{place.getsockname()[1]}"
         if kind == "silent":
             place.listen()
-        address = {"no port": "nowhere", "http": f"http://127.0.0.1:{port}"}.get(
-            kind, f"tcp://127.0.0.1:{port}"
-        )
         began = time.monotonic()
         with pytest.raises(InputError, match=r"within 0\.5 s") as caught, cluster.connect(address):
             pass
@@ -128,8 +125,25 @@ def test_a_scheduler_that_does_not_answer(kind, monkeypatch):
     assert caught.value.where == address
     assert "--workers" in caught.value.remedy
     # Where a machine is busy, the time may be over before it is refused.
-    reason = {"closed": "refused|answer", "silent": "no answer", "no port": "port"}
-    assert re.search(reason.get(kind, "scheme"), caught.value.found)
+    assert re.search("no answer" if kind == "silent" else "refused|answer", caught.value.found)
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("http://127.0.0.1:8786", "unknown address scheme 'http'"),
+        ("nowhere", "missing port"),
+        ("tcp://127.0.0.1", "missing port"),
+        ("tcp://127.0.0.1:many", "many"),
+        ("", "missing port"),
+        ("sge", "missing port"),
+    ],
+)
+def test_what_is_no_address(address, why):
+    with pytest.raises(InputError, match=re.escape(why)) as caught, cluster.connect(address):
+        pass
+    assert caught.value.where == "--scheduler"
+    assert caught.value.expected == "slurm, or the address of a dask scheduler, tcp://HOST:PORT"
 
 
 def test_a_scheduler_that_goes_away(squares, scheduler, monkeypatch):
@@ -196,12 +210,14 @@ def test_a_worker_of_another_version_that_joins_later_does_nothing(squares, sche
     assert {line.split()[1] for line in work.noted("open")} == {str(os.getpid())}
 
 
-def test_an_interrupt_ends_it_soon_and_silently(tmp_path):
+@pytest.mark.parametrize("system", ["this one", "one without signal masks"])
+def test_an_interrupt_ends_it_soon_and_silently(system, tmp_path):
     """A real one, to a real process and its workers, while blocks take half a minute each."""
     Squares.on(tmp_path, 8)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom squares import Squares\n"
+        "import signal, sys\nfrom pathlib import Path\nfrom squares import Squares\n"
         "from cellulus.blocks import cluster\nfrom cellulus.blocks.crew import Task\n"
+        "if 'without' in sys.argv[2]:\n    del signal.pthread_sigmask  # as on Windows\n"
         "if __name__ == '__main__':\n"
         "    try:\n"
         "        with cluster.start(2) as crew:\n"
@@ -214,7 +230,7 @@ def test_an_interrupt_ends_it_soon_and_silently(tmp_path):
     script.write_text(code)
     path = os.pathsep.join([str(SOURCE), str(Path(__file__).parent)])
     process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)], start_new_session=True, text=True,
+        [sys.executable, str(script), str(tmp_path), system], start_new_session=True, text=True,
         env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -228,3 +244,72 @@ def test_an_interrupt_ends_it_soon_and_silently(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "notes", "script.py", "squares.zarr",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
+    """A driver's tool that knows of two GPUs."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(
+        "#!/bin/sh\n[ $1 = -L ] || exit 2\n"
+        "echo 'GPU 0: NVIDIA A100 (UUID: GPU-1)'\necho '  MIG 1g.5gb Device 0: (UUID: MIG-1)'\n"
+        "echo 'GPU 1: NVIDIA A100 (UUID: GPU-2)'\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return tool
+
+
+def test_gpus_are_counted_by_the_drivers_own_tool(two_gpus):
+    assert cluster.gpus() == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("said", "seen"),
+    [("3,1", ["3", "1"]), ("GPU-2", ["GPU-2"]), ("0,-1,1", ["0"]), ("", []), ("-1", [])],
+)
+def test_gpus_are_those_that_cuda_may_see(said, seen, two_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", said)
+    assert cluster.gpus() == seen
+
+
+def test_a_machine_without_gpus(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cluster.gpus() == []
+
+
+def test_a_driver_that_fails_is_no_gpu(two_gpus, caplog):
+    two_gpus.write_text("#!/bin/sh\necho 'no driver' >&2\nexit 9\n")
+    assert cluster.gpus() == []
+    assert "GPUs are not counted" in caplog.text
+
+
+def test_counting_gpus_imports_no_torch(two_gpus):
+    code = "import sys, cellulus.blocks.cluster as c; print(c.gpus(), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "['0', '1'] False"
+
+
+def test_gpus_are_dealt_out(squares, caplog, monkeypatch):
+    """Three workers, two GPUs; whoever stands in for a worker that died sees what it saw."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with cluster.start(3, ["0", "1"]) as crew:
+        assert "3 workers share 2 GPU(s)" in caplog.text
+        seen = crew._client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
+        assert sorted(seen.values()) == ["0", "0", "1"]
+        only = next(address for address, gpu in seen.items() if gpu == "1")
+        os.kill(crew._client.run(os.getpid)[only], signal.SIGKILL)
+        work = squares(10, pause=0.01)
+        assert {end.error for end in crew.do(tasks_of(work, 10))} == {None}
+        while crew.width < 3:
+            time.sleep(0.05)
+        assert sorted(crew._client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == sorted(
+            seen.values()
+        )
+
+
+def test_without_gpus_the_environment_stays_as_it_is(pair):
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    assert set(pair._client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == {said}

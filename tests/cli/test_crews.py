@@ -4,13 +4,15 @@ import re
 import subprocess
 import sys
 import types
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from cellulus.blocks import cluster
+from cellulus.blocks import cluster, slurm
 from cellulus.blocks.crew import Alone
 from cellulus.cli import crews, main
+from cellulus.errors import InputError
 
 STEPS = ["predict", "segment", "postprocess", "run"]
 
@@ -26,9 +28,10 @@ def step(tmp_path, monkeypatch):
             act(crew)
             return "out.zarr" if name == "run" else ["out.zarr"]
 
-        module = types.ModuleType(f"cellulus.pipeline.{name}")
-        setattr(module, name, function)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+        for known in (name, *(["fuse"] if name == "predict" else [])):
+            module = types.ModuleType(f"cellulus.pipeline.{known}")
+            setattr(module, known, function)
+            monkeypatch.setitem(sys.modules, module.__name__, module)
 
     return install
 
@@ -52,14 +55,15 @@ def test_processes_are_started(name, step, monkeypatch):
         def __exit__(self, *_):
             seen.append("gone")
 
-    def start(count):
-        asked.append(count)
+    def start(count, gpus):
+        asked.append((count, gpus))
         return Started()
 
     monkeypatch.setattr(cluster, "start", start)
+    monkeypatch.setattr(cluster, "gpus", lambda: ["0", "1"])
     step(name, seen.append)
     assert main([name, "x.toml", "--workers", "3"]) == 0
-    assert asked == [3]
+    assert asked == [(3, ["0", "1"] if name in {"predict", "run"} else ())]
     assert [type(crew) for crew in seen] == [Alone, str]
 
 
@@ -76,6 +80,81 @@ def test_a_scheduler_that_does_not_answer_is_named_and_nothing_is_written(
     assert "Unexpected failure" not in shown.err
     assert not shown.out
     assert [path.name for path in Path().iterdir()] == ["x.toml"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1", "mps"])
+def test_no_gpus_are_dealt_out_where_a_device_is_named(device, step, monkeypatch):
+    asked = []
+
+    def start(_count, gpus):
+        asked.append(gpus)
+        return nullcontext(Alone())
+
+    monkeypatch.setattr(cluster, "start", start)
+    monkeypatch.setattr(cluster, "gpus", lambda: pytest.fail("nobody asks"))
+    step("predict", lambda _crew: None)
+    assert main(["predict", "x.toml", "--workers", "3", "-d", device]) == 0
+    assert asked == [()]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8786", "sge", "tcp://here"])
+def test_what_is_no_address_is_named_and_nothing_is_written(address, step, capsys):
+    step("segment", lambda _crew: pytest.fail("nobody works"))
+    assert main(["segment", "x.toml", "--scheduler", address]) == 2
+    shown = capsys.readouterr()
+    assert "--scheduler: expected slurm, or the address of a dask scheduler" in shown.err
+    assert address in shown.err
+    assert "Unexpected failure" not in shown.err
+    assert [path.name for path in Path().iterdir()] == ["x.toml"]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_slurm_is_asked_for_what_the_experiment_says(name, step, monkeypatch):
+    asked, seen = [], []
+
+    def submit(settings, logs):
+        asked.append((settings, logs))
+        return nullcontext(Alone())
+
+    monkeypatch.setattr(slurm, "submit", submit)
+    with Path("x.toml").open("a") as file:
+        file.write('[slurm]\njobs = 7\npartition = "gpu"\n')
+    step(name, seen.append)
+    changes = ["--set", "slurm.memory=64GB", "-o", "there"]
+    assert main([name, "x.toml", "--scheduler", "slurm", *changes]) == 0
+    wanted = slurm.Slurm(jobs=7, partition="gpu", memory="64GB")
+    assert asked == [(wanted, Path("there/slurm"))]
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_machine_without_slurm_is_told_so_and_nothing_is_written(
+    name, step, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    step(name, lambda _crew: pytest.fail("nobody works"))
+    assert main([name, "x.toml", "--scheduler", "slurm"]) == 2
+    assert "--scheduler slurm: expected the command sbatch, found none" in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["x.toml"]
+
+
+def test_wrong_words_for_slurm_are_named(step, capsys):
+    step("segment", lambda _crew: pytest.fail("nobody works"))
+    Path("x.toml").write_text(
+        '[[data.apply]]\nimage = "a.png"\n'
+        '[slurm]\nmemory = "lots"\nwalltime = "4h"\ndirectives = ["gres=gpu:1"]\njob = 3\n'
+    )
+    assert main(["segment", "x.toml", "--scheduler", "slurm"]) == 2
+    said = capsys.readouterr().err
+    assert 'x.toml:4  slurm.memory: expected a whole number of KB, MB, GB or TB, as "16GB"' in said
+    assert "slurm.walltime: expected a time as Slurm writes it" in said
+    assert "slurm.directives: expected options of sbatch" in said
+    assert "did you mean 'jobs'" in said
+
+
+def test_without_an_experiment_slurm_is_asked_for_nothing():
+    with pytest.raises(InputError, match=r"\[slurm\]"), crews.hired(None, "slurm"):
+        pass
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many"])

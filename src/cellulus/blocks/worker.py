@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import signal
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -62,6 +63,11 @@ def do(work: bytes, index: int, expected: str) -> None:
 def version() -> str:
     """Return the version of this package in this process."""
     return __version__
+
+
+def dask_setup(_worker: object) -> None:
+    """Be deaf to Ctrl-C: whoever sends blocks answers to it. Dask calls this in a new worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def foreign(address: str, expected: str, found: object) -> ForeignError:

@@ -138,15 +138,16 @@ Seed = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, metavar="N", help="Work with N processes, which share the cores.",
-        show_default=False,
+        "--workers", min=1, metavar="N", show_default=False,
+        help="Work with N processes, which share the cores; GPUs are dealt out to them.",
     ),
 ]  # fmt: skip
 Scheduler = Annotated[
     str | None,
     typer.Option(
         "--scheduler", metavar="ADDRESS", show_default=False,
-        help="Work with the workers of a dask scheduler, tcp://HOST:PORT; they see the same files.",
+        help="Work with the workers of a dask scheduler, tcp://HOST:PORT, or with jobs of Slurm, "
+        "slurm; they see the same files.",
     ),
 ]  # fmt: skip
 Fuse = Annotated[

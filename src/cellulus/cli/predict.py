@@ -31,7 +31,7 @@ def predict(
     if dry_run:
         plans.show(job.experiment, training=False)
         return
-    with crews.hired(workers, scheduler) as crew:
+    with crews.hired(workers, scheduler, job, device=device) as crew:
         run = job.start(resume=resume, overwrite=overwrite)
         from cellulus.pipeline.fuse import fuse as fused
         from cellulus.pipeline.predict import predict

@@ -28,7 +28,7 @@ def run(
     if dry_run:
         plans.show(job.experiment)
         return
-    with crews.hired(workers, scheduler) as crew:
+    with crews.hired(workers, scheduler, job, device=device) as crew:
         folder = job.start(resume=resume, overwrite=overwrite, results=("model", "state"))
         from cellulus.pipeline.run import run
 

@@ -26,7 +26,7 @@ def segment(
     if dry_run:
         plans.show(job.experiment, training=False)
         return
-    with crews.hired(workers, scheduler) as crew:
+    with crews.hired(workers, scheduler, job) as crew:
         run = job.start(resume=resume, overwrite=overwrite)
         from cellulus.pipeline.segment import segment
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
+from cellulus.blocks.slurm import Slurm
 from cellulus.errors import InputError
 from cellulus.methods import AnyMethod, ObjectCentric
 from cellulus.settings import Settings
@@ -254,3 +255,4 @@ class Experiment(Settings):
     segment: Segment = Segment()
     postprocess: Postprocess = Postprocess()
     evaluate: Evaluate = Evaluate()
+    slurm: Slurm = Slurm()
