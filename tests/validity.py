@@ -17,6 +17,7 @@ import zarr
 from ngff_zarr import from_ngff_zarr
 from ngff_zarr.validate import validate as validate_schema
 
+MICROMETRES = {"nanometer": 1e-3, "millimeter": 1e3}
 FORMAT = {"0.4": 2, "0.5": 3}
 FILES = {"zarr.json", ".zgroup", ".zarray", ".zattrs"}
 
@@ -140,14 +141,22 @@ def _strangers(path):
 
 
 def _levels(path):
-    """Return the axes, and array, scale and translation of each level."""
+    """Return the axes, and array, scale and translation of each level, in micrometres."""
     multiscale = _inner(path)["multiscales"][0]
-    axes = [axis["name"] for axis in multiscale["axes"]]
+    of = multiscale["axes"]
+    axes = [axis["name"] for axis in of]
     group, levels = zarr.open_group(path, mode="r"), []
     for dataset in multiscale["datasets"]:
         steps = {s["type"]: s[s["type"]] for s in dataset["coordinateTransformations"]}
         moved = steps.get("translation", [0.0] * len(axes))
-        levels.append((group[dataset["path"]], steps["scale"], moved))
+        sizes = [
+            [
+                value * MICROMETRES.get(axis.get("unit"), 1.0)
+                for axis, value in zip(of, step, strict=False)
+            ]
+            for step in (steps["scale"], moved)
+        ]
+        levels.append((group[dataset["path"]], *sizes))
     return axes, levels
 
 
@@ -234,7 +243,7 @@ def _fits(path, image):
     for number, ((a, scale, _), (b, other, _)) in enumerate(zip(levels, wanted, strict=False)):
         if a.shape != tuple(b.shape[i] for i in kept):
             yield f"level {number}: {a.shape} of an image of {b.shape}"
-        if not np.allclose(scale, [other[i] for i in kept], rtol=1e-6):
+        if not np.allclose(scale, [other[i] for i in kept], rtol=1e-6, atol=0):
             yield f"level {number}: scale {scale} of an image of {other}"
     told = _inner(path)["image-label"].get("source", {}).get("image")
     if (path / (told or "../../")).resolve() != image.resolve():
