@@ -118,7 +118,7 @@ class Measuring:
 
 
 def settle(result: Result) -> None:
-    """Give a table its name if its labels have theirs; else remove what an earlier run left.
+    """Give a table its name if its labels have theirs.
 
     The name of the labels is what tells that both are whole. A run that is killed after they got
     it, and before the table did, leaves a table that whoever goes on has only to rename.
@@ -129,10 +129,8 @@ def settle(result: Result) -> None:
         If the disk refuses.
     """
     growing = _growing(result.path)
-    with storage(growing):
-        if not result.complete:
-            growing.unlink(missing_ok=True)
-        elif growing.exists():
+    if result.complete and growing.exists():
+        with storage(growing):
             growing.replace(result.path.with_suffix(".csv"))
 
 
