@@ -47,7 +47,7 @@ def evaluate(
         raise InputError(
             " ".join(target), expected="an experiment, or labels and truth", found="neither"
         )
-    with crews.hired(workers, scheduler) as crew:
+    with crews.hired(workers, scheduler, job) as crew:
         if job is None:
             iou = jobs.defaults(changes).evaluate.iou
             scores = _of_paths(target, output, iou, crew, resume=resume)
