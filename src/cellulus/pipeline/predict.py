@@ -52,7 +52,8 @@ def predict(
     experiment
         The settings.
     run
-        Gets ``predictions/``: one OME-Zarr per image, float16, on the canonical grid.
+        Gets ``predictions/``: one OME-Zarr per image, float16, on the canonical grid, and
+        ``NAME.percentiles.json`` of an image that is read in several blocks.
     model
         The model file; by default the run's own.
     device

@@ -1,8 +1,8 @@
 """The normalisation of a whole image, however large: its percentiles, counted block by block.
 
-Every voxel counts, once where it has two bytes or fewer and twice otherwise, so any cutting gives
-the same numbers. They are kept beside what is made with them, so that going on with it needs not
-read the image again. Knows nothing of what is made.
+Every voxel counts, so any cutting gives the same numbers. An image is read once for them if its
+voxels have two bytes or fewer, else twice; they are kept beside what is made with them, so that who
+goes on with that need not read it again. Knows nothing of what is made.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cellulus.blocks.journal import Journal
 from cellulus.data import normalise
 from cellulus.data.normalise import Normalisation, estimate
 from cellulus.data.portions import portion_of
-from cellulus.errors import InputError, StorageError
+from cellulus.errors import ChunkError, InputError, StorageError
 from cellulus.files import read_arrays, write_arrays, write_json
 from cellulus.ops.quantiles import BASE, Digits
 from cellulus.pipeline.samples import fingerprint
@@ -41,6 +41,11 @@ if TYPE_CHECKING:
 
 MOST_BLOCKS = 512
 """Counts take room, so they are kept for this many blocks at most, which are read in parts."""
+
+AROUND = 64
+"""Edge of the blocks in which an image that is not large is counted if it is damaged [voxel]."""
+DAMAGED = "damaged in the middle"
+"""Stands for the fingerprint of an image; once it is mended, its numbers still hold."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,9 +87,6 @@ def normalisation_of(
     StorageError
         If the image cannot be read, or the disk is full or refuses.
     """
-    if math.prod(volume.shape) <= normalise.SAMPLE_VOXELS:
-        return estimate([volume], percentiles)
-    grid = Blocks(volume.shape, portion_of(volume), (0,) * volume.ndim)
     facts = {
         "image": volume.path,
         "time": volume.time,
@@ -95,8 +97,16 @@ def normalisation_of(
     }
     if resume and path.exists():
         known = json.loads(path.read_text())
-        if known["facts"] == facts:
+        if known["facts"] in (facts, facts | {"fingerprint": DAMAGED}):
             return Normalisation.of([(low, high) for low, high in known["spans"]])
+    path.unlink(missing_ok=True)
+    core = portion_of(volume)
+    if math.prod(volume.shape) <= normalise.SAMPLE_VOXELS:
+        try:
+            return estimate([volume], percentiles)
+        except ChunkError:  # what lies around the damage counts
+            core = tuple(min(n, AROUND) for n in volume.shape)
+    grid = Blocks(volume.shape, core, (0,) * volume.ndim)
     journal = Journal.open(
         path.with_suffix(".work"), facts | {"cut": list(grid.core)}, resume=resume
     )
@@ -115,7 +125,7 @@ def _fingerprint(volume: Volume) -> str:
     try:
         return fingerprint(volume)
     except StorageError:
-        return "damaged in the middle"
+        return DAMAGED
 
 
 @dataclass(frozen=True)
