@@ -181,8 +181,12 @@ def finest(folder):
     return zarr.open_array(folder / "a.zarr" / "0", mode="r")
 
 
-CAP = 3_000_000
-"""Too little for the image as one, if the interpreter took nothing."""
+TILES, BLOCKS, LABELS = 3_000_000, 1_000_000, 300_000
+"""Too little for the image as one, to predict, segment and reshape, if Python took nothing."""
+
+
+def under(experiment, count):
+    return experiment.model_copy(update={"memory": count})
 
 
 @pytest.fixture
@@ -198,13 +202,12 @@ def test_steps_obey_the_cap_and_change_nothing_else(capped, trained):
     segment(capped, trained)
     postprocess(capped, trained)
     other = Run(trained.folder.parent / "other")
-    small = capped.model_copy(update={"memory": CAP})
-    predict(small, other, model=trained.model, device="cpu")
+    predict(under(capped, TILES), other, model=trained.model, device="cpu")
     one, many = finest(trained.predictions), finest(other.predictions)
     assert max(many.shards[1:]) < max(one.shards[1:])
     np.testing.assert_allclose(one[:], many[:], atol=0.01)
-    segment(small, other, predictions=[trained.predictions / "a.zarr"])
-    postprocess(small.model_copy(update={"memory": CAP // 10}), other)
+    segment(under(capped, BLOCKS), other, predictions=[trained.predictions / "a.zarr"])
+    postprocess(under(capped, LABELS), other)
     for folder in ("segments", "labels"):
         one, many = (finest(run.folder / folder) for run in (trained, other))
         assert many.attrs.asdict() == one.attrs.asdict()
@@ -213,22 +216,23 @@ def test_steps_obey_the_cap_and_change_nothing_else(capped, trained):
 
 
 def test_a_resume_under_another_cap_names_what_changed(capped, trained):
-    small = capped.model_copy(update={"memory": CAP})
+    small = under(capped, TILES)
     Run.start(trained.folder, small, "", resume=True)  # no result depends on the cap itself
     with pytest.raises(KeyboardInterrupt):
         predict(small, trained, device="cpu", overwrite=True, progress=Stop())
     with pytest.raises(InputError, match=r"predict\.tile was \[\d+, \d+\], is \["):
         predict(capped, trained, device="cpu", resume=True)
     predict(small, trained, device="cpu", resume=True)
+    blocked = under(capped, BLOCKS)
     with pytest.raises(KeyboardInterrupt):
-        segment(small, trained, progress=Stop())
+        segment(blocked, trained, progress=Stop())
     with pytest.raises(InputError, match=r"cut was \[\d+, \d+\], is \[.*segment\.block was \d+"):
         segment(capped, trained, resume=True)
-    segment(small, trained, resume=True)
+    segment(blocked, trained, resume=True)
 
 
 def test_a_finished_result_of_another_cap_names_what_changed(capped, trained):
-    small = capped.model_copy(update={"memory": CAP})
+    small = under(capped, TILES)
     with pytest.raises(InputError, match=r"found predict\.tile was \[\d+, \d+\], is \[\d+, \d+\];"):
         predict(small, trained, device="cpu", resume=True)
     assert predict(capped, trained, device="cpu", resume=True)

@@ -16,10 +16,8 @@ from cellulus.pipeline.activations import alive, kept, parameters
 from cellulus.pipeline.extents import crop_extent, sees_objects_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cellulus.experiment.sections import Experiment, Network
-    from cellulus.pipeline.cuts import Shape, Subject
+    from cellulus.pipeline.cuts import Subject
 
 BASE = 560_000_000
 """A process that has imported all that `cellulus run` needs [byte]."""
@@ -27,14 +25,14 @@ CONVOLUTIONS = 1.15
 """What convolutions need beside their inputs and outputs, as a factor."""
 SPECKS = 40
 """While the noise of a tile is drawn, per voxel [byte]."""
-MODES = 32
+READING = 1.1
+"""What reading a prediction needs beside its arrays, as a factor."""
+MODES = 6
 """While modes are looked for, per bin [byte]."""
 TERRITORIES = 8
 """Which mode is nearest, and how near, per bin [byte]."""
-OUTLINES = 45
+OUTLINES = 35
 """While outlines are decided, per voxel, besides the prediction and the image [byte]."""
-AT_ONCE, EMBEDDING = 2_000_000, 40
-"""Embeddings that are computed at a time, at least a plane; each of them, per axis [byte]."""
 MEAN_SHIFT = 90
 """While mean-shift groups the embeddings of a block, per voxel; counted, not measured [byte]."""
 RESHAPED = {"none": 25, "intensity": 34, "cell": 76}
@@ -61,36 +59,40 @@ def predicting(experiment: Experiment, network: Network, subject: Subject) -> in
     images = 4 * inputs * (1 + 2 * count) * math.prod(outer)
     asked = CONVOLUTIONS * value * count * alive(network, inputs, outer) + images + answers
     drawn = images + SPECKS * math.prod(outer)
-    source = [
+    source = math.prod(
         _span(n, z, limit) for n, z, limit in zip(outer, subject.zoom, subject.shape, strict=True)
-    ]
-    read = inputs * (subject.itemsize * math.prod(source) + _resampling(source, outer))
+    )
+    # As it is stored, then normalised in two steps, then on both grids.
+    size = subject.itemsize
+    read = inputs * max((size + 8) * source, 4 * (source + math.prod(outer)))
     return round(BASE + weights + max(asked, drawn, read))
 
 
 def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
     """Return what each survey needs, and last what decoding a block needs [byte]."""
+    channels, zoom = len(experiment.method.channels(len(subject.shape))), subject.zoom
     parts = [*cuts.surveys(experiment, subject), cuts.decoding(experiment, subject)]
+    reach = max([0.0, *experiment.method.reach(subject.object_voxels).surveys])
     needs = []
-    for number, cut in enumerate(parts):
-        channels, ndim = len(experiment.method.channels(len(cut.outer))), len(cut.outer)
-        voxels = math.prod(cut.outer)
-        source = [_span(n, 1 / z, limit) for n, z, limit in
-                  zip(cut.outer, subject.zoom, subject.canonical, strict=True)]  # fmt: skip
-        read = channels * (2 * math.prod(source) + _resampling(source, cut.outer))
-        # Twice the prediction: missing parts are filled in in a copy.
-        held = 4 * (2 * channels + subject.inputs) * voxels
-        margin = 2 * math.ceil(subject.object_voxels) + 2
-        lattice = math.prod(
-            math.ceil(n * z) + margin for n, z in zip(cut.outer, subject.zoom, strict=True)
+    for cut in parts:
+        voxels, decodes = math.prod(cut.outer), cut is parts[-1]
+        source = math.prod(
+            _span(n, 1 / z, limit)
+            for n, z, limit in zip(cut.outer, zoom, subject.canonical, strict=True)
         )
-        embedded = EMBEDDING * ndim * min(voxels, max(AT_ONCE, math.prod(cut.outer[1:])))
-        if number == len(parts) - 1:
-            is_meanshift = experiment.method.clustering == "meanshift"
-            grouped = MEAN_SHIFT * voxels if is_meanshift else TERRITORIES * lattice + embedded
-            work = max(grouped, OUTLINES * voxels) + 5 * voxels
+        # In half and in single precision, then on both grids.
+        read = READING * channels * max(6 * source, 4 * (source + voxels))
+        held = 4 * (channels + subject.inputs) * voxels
+        # Bins of all embeddings of what is read, or of those that the modes of a block depend on.
+        extent = cut.outer if decodes else cut.core
+        around = 2 * math.ceil(subject.object_voxels if decodes else reach) + 2
+        bins = math.prod(math.ceil(n * z) + around for n, z in zip(extent, zoom, strict=True))
+        if not decodes:
+            work = MODES * bins
+        elif experiment.method.clustering == "meanshift":
+            work = MEAN_SHIFT * voxels
         else:
-            work = max(MODES * lattice, 4 * lattice + embedded) + 2 * voxels
+            work = max(TERRITORIES * bins + 4 * voxels, OUTLINES * voxels)
         needs.append(round(BASE + max(read, held + work)))
     return needs
 
@@ -117,14 +119,3 @@ def amount(count: float) -> str:
 def _span(length: int, zoom: float, limit: int) -> int:
     """Return how many voxels of a grid are read for `length` of one `zoom` times as fine."""
     return min(limit, math.ceil(length / zoom + 2 * max(1.0, 1 / zoom)) + 1)
-
-
-def _resampling(source: Sequence[int], target: Shape) -> int:
-    """Return what resampling one channel needs, axis by axis, in float32 [byte]."""
-    shape, peak = list(source), 3 * math.prod(source)
-    for axis, length in enumerate(target):
-        before = math.prod(shape)
-        shape[axis] = length
-        # The sum so far, what is added to it, and that before it is weighted.
-        peak = max(peak, before + 3 * math.prod(shape))
-    return 4 * peak
