@@ -155,11 +155,10 @@ def is_refusal(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return what an error says; those without words are asked for their name."""
-    said = getattr(error, "strerror", None) or str(error)
+    """Return what an error says, or what it is called where it says nothing."""
     if isinstance(error, NotImplementedError):
-        return said or "a store that can only be read"
-    return said or type(error).__name__
+        return "a store that can only be read"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _umask() -> int:

@@ -77,6 +77,11 @@ def test_every_step_writes_to_the_store_what_it_writes_to_the_disk(stored, objec
     assert Path("runs/s/labels/a.csv").read_text() == Path("runs/x/labels/a.csv").read_text()
     assert main(["evaluate", "s3://lab/x/labels/a.zarr", "runs/x/labels/a.zarr", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pooled"]["seg"] in (1.0, None)
+    # Labels may be named by their URL too.
+    assert main(["evaluate", "--seams", "s3://lab/x/segments/a.zarr"]) == 0
+    assert main(["postprocess", "s3://lab/x/segments/a.zarr", "-o", "runs/p"]) == 0
+    again = contents(Path("runs/p/labels/a.zarr").absolute())
+    assert all(again[name] == data for name, data in stored["labels"].items() if "/c/" in name)
 
 
 def test_all_steps_from_an_image_in_a_store(place, object_store, capsys):

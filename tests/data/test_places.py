@@ -124,7 +124,7 @@ def test_a_cut_write_is_gone_on_with_or_begun_anew(store):
     writer.create(f"{store}/a.zarr", spec()).write(WHOLE, DATA)
     again = writer.create(f"{store}/a.zarr", spec(), resume=True)
     assert np.array_equal(again.array[:], DATA)
-    with pytest.raises(InputError, match="other settings"):
+    with pytest.raises(InputError, match="otherwise"):
         writer.create(f"{store}/a.zarr", spec(attributes={"made": "otherwise"}), resume=True)
     assert not writer.create(f"{store}/a.zarr", spec()).array[:].any()
 
@@ -212,11 +212,12 @@ def test_a_link_that_leads_nowhere_is_said_and_may_be_replaced(tmp_path, store):
 
 
 def test_only_links_are_followed(tmp_path):
-    for name, text in (("a", "s3://lab/a\n"), ("b", "no url"), ("c", "a://b\nc://d"), ("d", "")):
+    texts = {"b.zarr": "no url", "c.zarr": "a://b\nc://d", "d.zarr": "", "e.txt": "s3://lab/e"}
+    for name, text in {"a.zarr": "s3://lab/a\n", **texts}.items():
         (tmp_path / name).write_text(text)
-    assert follow(tmp_path / "a") == "s3://lab/a"
-    assert follow(str(tmp_path / "a" / "0" / "c")) == "s3://lab/a/0/c"
-    for name in ("b", "c", "d", "none", "none/0"):
+    assert follow(tmp_path / "a.zarr") == "s3://lab/a"
+    assert follow(str(tmp_path / "a.zarr" / "0" / "c")) == "s3://lab/a/0/c"
+    for name in (*texts, "none.zarr", "none.zarr/0"):
         assert follow(tmp_path / name) == tmp_path / name
     assert follow("s3://lab/x") == "s3://lab/x"
 
@@ -244,6 +245,7 @@ def test_the_way_from_labels_to_their_image(image, labels, found):
         ("s3://none/a.zarr", UnwritableError, "bucket does not exist"),
         ("nowhere://lab/a.zarr", InputError, "Protocol not known"),
         ("oci://lab/a.zarr", MissingError, "ocifs"),
+        ("file:///lab/a.zarr", InputError, "name it /lab/a.zarr"),
     ],
 )
 def test_a_place_that_cannot_be_is_said(url, kind, said, object_store):

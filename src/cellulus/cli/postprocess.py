@@ -32,7 +32,7 @@ def postprocess(
 
         with console.working(run.folder) as progress:
             labels = postprocess(
-                job.experiment, run, labels=named or None,
+                job.experiment, run, labels=target if named else None,
                 crew=crew, resume=resume, overwrite=overwrite, progress=progress,
             )  # fmt: skip
         console.result(*labels)

@@ -34,7 +34,7 @@ def show(
         if job:
             found = audit_run(job.experiment, Run(job.folder), progress=progress)
         else:
-            found = audit_paths([Path(path) for path in target], progress=progress)
+            found = audit_paths(target, progress=progress)
     if as_json:
         console.result(json.dumps([one.to_dict() for one in found], indent=2))
     else:

@@ -17,6 +17,8 @@ from cellulus.files import reading, storage
 Address = Path | str
 """A path on a disk, or a URL as text."""
 
+NAMES = (".zarr", ".zarr.partial")
+"""Names of links end like this, as those of images do."""
 LONGEST = 4096
 """No link is longer than this [byte]."""
 
@@ -67,7 +69,7 @@ def is_array(address: Address) -> bool:
 
 def read_link(path: Path) -> str | None:
     """Return the URL that a link holds; None if it is no link."""
-    if not path.is_file() or path.stat().st_size > LONGEST:
+    if not path.name.endswith(NAMES) or not path.is_file() or path.stat().st_size > LONGEST:
         return None
     text = path.read_bytes().decode(errors="replace").strip()
     return text if is_url(text) and len(text.splitlines()) == 1 else None

@@ -14,6 +14,7 @@ written.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from cellulus.data.addresses import (
     is_url,
     read_link,
 )
+from cellulus.errors import InputError
 from cellulus.files import is_refusal, storage, write_text
 
 _log = logging.getLogger(__name__)
@@ -172,7 +174,12 @@ class Store:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", self.url.rstrip("/"))
-        filesystem_of(self.url)  # can there be such a place?
+        filesystem, path = filesystem_of(self.url)
+        if "file" in filesystem.protocol:
+            raise InputError(
+                self.url, expected="the URL of a store, or a path", found="a URL of this disk",
+                remedy=f"name it {path}",
+            )  # fmt: skip
 
     @property
     def shown(self) -> Address:
@@ -255,7 +262,8 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _move(source: Path, target: Path, *, replace: bool) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cellulus.data.readers.base import stem
 from cellulus.errors import MissingError
 from cellulus.pipeline.reruns import Rerun, rerun
 from cellulus.pipeline.samples import open_samples
 from cellulus.pipeline.seams import SeamAudit, audit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cellulus.experiment.sections import Experiment
@@ -89,7 +91,7 @@ def audit_run(
     return found
 
 
-def audit_paths(paths: list[Path], *, progress: Progress | None = None) -> list[Audited]:
+def audit_paths(paths: Sequence[Path | str], *, progress: Progress | None = None) -> list[Audited]:
     """Audit labels by themselves, whoever wrote them, if their notes tell their blocks.
 
     Raises
@@ -97,6 +99,4 @@ def audit_paths(paths: list[Path], *, progress: Progress | None = None) -> list[
     MissingError, InputError, StorageError
         If they are no labels, or nobody knows how they were cut.
     """
-    return [
-        Audited(path.name.removesuffix(".zarr"), audit(path, progress=progress)) for path in paths
-    ]
+    return [Audited(stem(str(path)), audit(path, progress=progress)) for path in paths]

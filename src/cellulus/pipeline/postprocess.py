@@ -56,7 +56,7 @@ def postprocess(
     experiment: Experiment,
     run: Run,
     *,
-    labels: Sequence[Path] | None = None,
+    labels: Sequence[Path | str] | None = None,
     crew: Crew | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -72,7 +72,7 @@ def postprocess(
         ``segments/`` is read, ``labels/`` is written: one OME-Zarr per image, of the same name,
         and a table of its objects as CSV (see `cellulus.pipeline.objects`).
     labels
-        Other labels to read instead.
+        Paths or URLs of other labels to read instead.
     crew
         Who works; this process by default.
     resume, overwrite
@@ -212,7 +212,7 @@ def _begin(
     )
 
 
-def _sources(run: Run, labels: Sequence[Path] | None) -> list[str]:
+def _sources(run: Run, labels: Sequence[Path | str] | None) -> list[str]:
     if labels:
         return [path for pattern in labels for path in expand(pattern)]
     if not any(run.segments.glob("*.zarr")):
