@@ -50,6 +50,7 @@ def trained(place):
     # Percentiles of the training images, so that they are known whatever happens to an image.
     place.experiment("d.zarr", data='object_diameter = 12\nnormalise = "dataset"')
     assert main(["train", "x.toml", "-q", "-d", "cpu"]) == 0
+    return place
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_damaged_image_costs_the_blocks_that_see_the_chunk(trained, damaged, a
     assert shown.out == "runs/cut/predictions/d.zarr\n"
     said = " ".join(shown.err.split())
     assert re.search(r"d: predict of block \d+: ChunkError: \S*d\.zarr: ", said)
-    assert "0/c/2/1 (y 64:" in said
+    assert "0/c/2/1 (y 64:96, x 32:64 [voxel])" in said
     assert "--resume" in said
     assert "Traceback" not in said
     whole, cut = (
@@ -108,6 +109,33 @@ def test_a_damaged_prediction_costs_the_blocks_that_see_the_shard(trained, damag
     mend()
     assert main(["segment", "runs/cut", *BLOCKS, "--resume"]) == 0
     assert tree("runs/cut/segments") == whole
+
+
+@pytest.mark.parametrize("chunk", ["2/1", "1/1"])
+def test_percentiles_leave_out_what_cannot_be_read_and_are_kept(trained, damaged, chunk, capsys):
+    """By default each image has its own: once mended, it goes on with those that it began with."""
+    row, column = (32 * int(number) for number in chunk.split("/"))
+    image = zarr.open_group("d.zarr", mode="r+")["0"]
+    image[row : row + 32, column : column + 32] = 3 * image[row : row + 32, column : column + 32]
+    trained.experiment("d.zarr")  # percentiles of each image
+    assert main(["train", "x.toml", "-q", "-d", "cpu", "-o", "runs/x", "--overwrite"]) == 0
+    mend = damaged(Path(f"d.zarr/0/c/{chunk}"), cut_off)
+    capsys.readouterr()
+    assert main([*PREDICT[:-1], "-o", "runs/cut"]) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"percentiles leave out block \d+: ChunkError", said)
+    facts = dict(zarr.open_group("runs/cut/predictions/d.zarr", mode="r").attrs["cellulus"])
+    mend()
+    assert main([*PREDICT, "-o", "runs/cut", "--resume"]) == 0
+    group = zarr.open_group("runs/cut/predictions/d.zarr", mode="r")
+    assert np.isfinite(group["0"][:]).all()
+    assert group.attrs["cellulus"]["low"] == facts["low"]
+    assert group.attrs["cellulus"]["high"] == facts["high"]
+    assert main([*PREDICT, "-o", "runs/cut", "--overwrite"]) == 0
+    group = zarr.open_group("runs/cut/predictions/d.zarr", mode="r")
+    assert (group.attrs["cellulus"]["low"], group.attrs["cellulus"]["high"]) != (
+        facts["low"], facts["high"],
+    )  # fmt: skip
 
 
 def test_an_image_that_is_damaged_all_over_is_refused(trained, capsys):

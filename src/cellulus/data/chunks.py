@@ -22,7 +22,7 @@ from zarr.storage import LocalStore
 from cellulus.errors import ChunkError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import zarr
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 LISTED = 5
 """How many damaged chunks are looked for and named."""
-_RESTORE = "restore it from a copy of the image, then go on with --resume"
+_RESTORE = "restore it from a copy"
 _EMPTY = "; if it is meant to be empty, store it all the same (zarr's write_empty_chunks)"
 
 
@@ -123,7 +123,7 @@ class ChunkedArray:
         )
 
     def _damaged(self, region: Region) -> Iterator[Region]:
-        """Yield the chunks, as far as they lie in an unreadable region, that cannot be read.
+        """Yield the chunks of an unreadable region that cannot be read.
 
         By halves: what can be read needs no closer look.
         """
@@ -133,7 +133,8 @@ class ChunkedArray:
         ]
         axis = counts.index(max(counts))
         if counts[axis] == 1:
-            yield region
+            place = [p.start // edge for p, edge in zip(region, self.chunks, strict=True)]
+            yield _cell(place, self.chunks, self.shape)
             return
         edge = self.chunks[axis]
         cut = (region[axis].start // edge + counts[axis] // 2) * edge
@@ -225,11 +226,8 @@ class ChunkedArray:
         """Extent of a file [voxel]."""
         return self.shards or self.chunks
 
-    def _extent(self, place: tuple[int, ...]) -> Region:
-        return tuple(
-            slice(p * edge, min((p + 1) * edge, n))
-            for p, edge, n in zip(place, self._edges, self.shape, strict=True)
-        )
+    def _extent(self, place: Sequence[int]) -> Region:
+        return _cell(place, self._edges, self.shape)
 
     def _key(self, place: tuple[int, ...]) -> str:
         return f"{self.array.path}/{self.array.metadata.encode_chunk_key(place)}"
@@ -246,6 +244,12 @@ def _size_of(array: zarr.Array[Any], name: str) -> int | None:
         return int(sync(path.store.getsize(path.path)))
     except FileNotFoundError:
         return None
+
+
+def _cell(place: Sequence[int], edges: tuple[int, ...], shape: tuple[int, ...]) -> Region:
+    """Return a cell of a grid over an array, cut where the array ends."""
+    bounds = zip(place, edges, shape, strict=True)
+    return tuple(slice(p * edge, min((p + 1) * edge, n)) for p, edge, n in bounds)
 
 
 def _within(part: Region, region: Region) -> Region:
