@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from cellulus.ops.groups import sizes_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -46,8 +48,10 @@ def compact(
     names
         ``(n, k)``.
     """
-    is_here = np.bincount(labels.ravel(), minlength=len(names) + 1) > 0
+    is_here = sizes_of(labels, len(names) + 1) > 0
     is_here[0] = False
+    if is_here[1:].all():
+        return labels, names
     dense = np.where(is_here, np.cumsum(is_here), 0).astype(np.uint32)
     return dense[labels], names[is_here[1:]]
 
@@ -64,7 +68,7 @@ def extents_of(labels: NDArray[np.uint32], count: int, origin: Sequence[int]) ->
     origin
         Index of the first voxel in the whole image [voxel].
     """
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    sizes = sizes_of(labels, count + 1)[1:]
     ends = np.zeros((2, count, labels.ndim), np.int64)
     boxes = ndimage.find_objects(labels, count) if count else []
     for number, box in enumerate(boxes):
