@@ -67,6 +67,23 @@ def test_a_worker_that_is_killed_costs_nothing(squares, pair):
     assert len(again) <= 2 * dispatch.AHEAD, "no more than what it had been given"
 
 
+def test_a_worker_that_dies_when_all_is_done_costs_nothing(squares, pair):
+    """Before anybody has asked how its blocks ended."""
+    work = squares(6, pause=0.01)
+    ends = pair.do(tasks_of(work, 6))
+    first = next(ends)
+    while len(work.noted("end")) < 6:
+        time.sleep(0.01)
+    time.sleep(0.3)  # until the news is here
+    pids = pair._client.run(os.getpid)
+    for pid in pids.values():
+        os.kill(pid, signal.SIGKILL)
+    while pids.keys() & pair._client.nthreads().keys():
+        time.sleep(0.01)
+    assert [end.error for end in [first, *ends]] == [None] * 6
+    assert work.done() == set(range(6))
+
+
 def test_a_block_that_kills_whoever_does_it_is_found_out(squares, pair):
     work = squares(20, deadly=(4, 11))
     ends = {end.task.index: end.error for end in pair.do(tasks_of(work, 20))}

@@ -11,6 +11,8 @@ from scenes import store
 
 import cellulus
 from cellulus.blocks.crew import Alone
+from cellulus.experiment.sections import Postprocess
+from cellulus.pipeline.postprocess import postprocess
 from cellulus.pipeline.segment import segment
 from cellulus.runs import Run
 
@@ -72,31 +74,44 @@ def test_workers_that_die_on_the_way_change_nothing(drawn, pair, tmp_path):
     assert not pair.left_out
 
 
+def results(run):
+    """Labels before and after post-processing, and the table."""
+    labels = run.labels / "img.zarr"
+    return tree(run.segments / "img.zarr"), tree(labels), labels.with_suffix(".csv").read_bytes()
+
+
 @pytest.mark.parametrize(
-    ("workers", "kills"),
+    ("killed", "workers"),
     [
-        (0, 6),
-        pytest.param(0, 20, marks=pytest.mark.slow),
-        pytest.param(2, 6, marks=pytest.mark.slow),
+        ("run", 0),
+        pytest.param("worker", 2, marks=pytest.mark.slow),
+        pytest.param("run", 2, marks=pytest.mark.slow),
     ],
 )
-def test_killed_at_random_moments_it_goes_on_where_it_was(workers, kills, drawn, tmp_path):
-    experiment, run, whole = drawn
-    made = elsewhere(run, tmp_path / "run")
+def test_killed_at_random_moments_it_goes_on_where_it_was(killed, workers, drawn, tmp_path):
+    experiment, run, _ = drawn
+    experiment = experiment.model_copy(update={"postprocess": Postprocess(kind="intensity")})
+    whole, made = (elsewhere(run, tmp_path / name) for name in ("whole", "run"))
+    segment(experiment, whole)
+    postprocess(experiment, whole)
+    kills = 4 if killed == "run" and workers else 20
     (tmp_path / "experiment.json").write_text(experiment.model_dump_json())
     script = Path(__file__).parent / "killings.py"
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), str(kills), str(workers)],
+        [sys.executable, str(script), str(tmp_path), str(kills), str(workers), killed],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         capture_output=True, text=True, check=False, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["kills"] > kills / 2
-    assert tree(made.segments / "img.zarr") == whole
+    assert told["kills"] > 0.7 * kills
+    assert results(made) == results(whole)
+    assert results(made)[2].count(b"\n") > 20
     assert [path.name for path in made.segments.iterdir()] == ["img.zarr"]
+    assert {path.name for path in made.labels.iterdir()} == {"img.zarr", "img.csv"}
     # How many blocks were done when each kill came, and how many of these were done anew.
     assert len(set(told["done"])) > kills / 3, "the moments differ"
     assert told["again"] == 0
+    in_work = workers if killed == "run" and workers else 1
     begun, blocks = told["begun"], told["blocks"]
-    assert blocks <= begun <= blocks + kills * max(1, workers)
+    assert blocks <= begun <= blocks + told["kills"] * in_work

@@ -122,7 +122,8 @@ class Cluster:
 
     def _error(self, future: Future[None]) -> Exception | None:
         """Return why a task failed; None if it did not."""
-        if future.status == "finished":
+        # Lost is what a worker answered and kept, when it dies: its block is done all the same.
+        if future.status in {"finished", "lost"}:
             return None
         if future.status != "error":
             raise self._lost()
