@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellulus.experiment.sections import Experiment, Network
     from cellulus.pipeline.cuts import Subject
 
-BASE = 560_000_000
+BASE = 580_000_000
 """A process that has imported all that `cellulus run` needs [byte]."""
 CONVOLUTIONS = 1.15
 """What convolutions need beside their inputs and outputs, as a factor."""
@@ -27,16 +27,18 @@ SPECKS = 40
 """While the noise of a tile is drawn, per voxel [byte]."""
 READING = 1.1
 """What reading a prediction needs beside its arrays, as a factor."""
-MODES = 6
-"""While modes are looked for, per bin [byte]."""
+COUNTS, SMOOTHED = 4, 8
+"""While modes are looked for: per bin, and per bin of the planes that are smoothed [byte]."""
+RING, BESIDE = 40, 4
+"""How many planes are smoothed at a time at most, and what is beside them [plane]."""
 TERRITORIES = 8
 """Which mode is nearest, and how near, per bin [byte]."""
-OUTLINES = 35
+OUTLINES = {2: 50, 3: 35}
 """While outlines are decided, per voxel, besides the prediction and the image [byte]."""
 MEAN_SHIFT = 90
 """While mean-shift groups the embeddings of a block, per voxel; counted, not measured [byte]."""
-RESHAPED = {"none": 25, "intensity": 34, "cell": 76}
-"""While labels are reshaped, per voxel [byte]."""
+RESHAPED = {"none": 25, "pieces": 25, "intensity": 26, "cell": 76}
+"""While labels are reshaped, per voxel; "pieces" is their cutting and filling alone [byte]."""
 
 
 def training(experiment: Experiment, ndim: int, inputs: int) -> int:
@@ -70,7 +72,8 @@ def predicting(experiment: Experiment, network: Network, subject: Subject) -> in
 
 def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
     """Return what each survey needs, and last what decoding a block needs [byte]."""
-    channels, zoom = len(experiment.method.channels(len(subject.shape))), subject.zoom
+    ndim, zoom = len(subject.shape), subject.zoom
+    channels = len(experiment.method.channels(ndim))
     parts = [*cuts.surveys(experiment, subject), cuts.decoding(experiment, subject)]
     reach = max([0.0, *experiment.method.reach(subject.object_voxels).surveys])
     needs = []
@@ -86,13 +89,15 @@ def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
         # Bins of all embeddings of what is read, or of those that the modes of a block depend on.
         extent = cut.outer if decodes else cut.core
         around = 2 * math.ceil(subject.object_voxels if decodes else reach) + 2
-        bins = math.prod(math.ceil(n * z) + around for n, z in zip(extent, zoom, strict=True))
+        lattice = [math.ceil(n * z) + around for n, z in zip(extent, zoom, strict=True)]
+        bins = math.prod(lattice)
         if not decodes:
-            work = MODES * bins
+            plane = bins // lattice[0] if ndim == 3 else bins
+            work = COUNTS * bins + SMOOTHED * plane * (min(RING, bins // plane) + BESIDE)
         elif experiment.method.clustering == "meanshift":
             work = MEAN_SHIFT * voxels
         else:
-            work = max(TERRITORIES * bins + 4 * voxels, OUTLINES * voxels)
+            work = max(TERRITORIES * bins + 4 * voxels, OUTLINES[ndim] * voxels)
         needs.append(round(BASE + max(read, held + work)))
     return needs
 
@@ -100,9 +105,9 @@ def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
 def postprocessing(experiment: Experiment, subject: Subject) -> int:
     """Return what reshaping the labels of a block needs [byte]."""
     voxels = math.prod(cuts.reshaping(experiment, subject).outer)
-    kind = experiment.postprocess.kind
+    kind: str = experiment.postprocess.kind
     if kind == "none" and sees_objects_whole(experiment.postprocess):
-        kind = "intensity"
+        kind = "pieces"
     image = 8 * subject.inputs if kind == "intensity" else 0
     return round(BASE + (RESHAPED[kind] + image) * voxels)
 
