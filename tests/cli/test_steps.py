@@ -83,7 +83,7 @@ def test_convert(step, capsys):
     assert main(arguments) == 0
     assert capsys.readouterr().out == "converted/a.zarr\n"
     ((files, output), options) = calls[0]
-    assert (files, output) == (["a.tif", "b"], Path("converted"))
+    assert (files, output) == (["a.tif", "b"], "converted")
     assert (options["ngff"], options["axes"], options["overwrite"]) == ("0.4", "zyx", True)
 
 
@@ -149,7 +149,7 @@ def test_postprocess_labels_that_no_run_made(step):
     ((experiment, target), options) = calls[0]
     assert experiment.postprocess.kind == "cell"
     assert target.folder == Path("runs/labels")
-    assert options["labels"] == [Path("labels.tif")]
+    assert options["labels"] == ["labels.tif"]
 
 
 def test_evaluate_prints_a_row_per_image_and_one_of_all(step, capsys):

@@ -33,11 +33,13 @@ def predict(
         return
     with crews.hired(workers, scheduler, job, device=device) as crew:
         run = job.start(resume=resume, overwrite=overwrite)
-        from cellulus.pipeline.fuse import fuse as fused
-        from cellulus.pipeline.predict import predict
+        if fuse:
+            from cellulus.pipeline.fuse import fuse as step
+        else:
+            from cellulus.pipeline.predict import predict as step
 
         with console.working(run.folder) as progress:
-            results = (fused if fuse else predict)(
+            results = step(
                 job.experiment, run, model=file,
                 device=device, crew=crew, resume=resume, overwrite=overwrite, progress=progress,
             )  # fmt: skip

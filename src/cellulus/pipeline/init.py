@@ -211,7 +211,6 @@ def _describe(images: list[Image]) -> list[str]:
         voxel = f"voxel {known}" if size.unit == "um" else "voxel size unknown"
         lines.append(f"{count} image{'s' * (count > 1)}: {extent}, {dtype}, {voxel}")
     if len(kinds) > 5:
-        lines.append(
-            f"{len(images) - sum(n for _, n in kinds.most_common(5))} images of other shapes"
-        )
+        others = len(images) - sum(n for _, n in kinds.most_common(5))
+        lines.append(f"{others} image{'s' * (others > 1)} of other shapes")
     return lines
