@@ -1,8 +1,8 @@
 """Peaks of a smoothed histogram, found plane by plane.
 
 Counts and weights are integers, and their sums are held exactly in float64: the order of adding
-is of no consequence. Only as many planes are smoothed at a time as the kernel is long, so the
-density of a whole lattice never exists. Knows nothing of what is counted.
+is of no consequence. The density is made plane by plane: that of a whole lattice never exists.
+Knows nothing of what is counted.
 """
 
 from __future__ import annotations
@@ -34,23 +34,15 @@ def find_peaks(
         ``(n, 3)`` in lexicographic order, and the smoothed count there; of equal neighbours the
         first is a peak.
     """
-    half, size = len(weights) // 2, len(weights)
-    peaks, heights = [np.zeros((0, 3), np.int64)], [np.zeros(0)]
     depth, height, width = counts.shape
-    smooth = np.zeros((size, height, width))  # in y and x: a ring of planes
-    filled = np.zeros((size, height), np.bool_)  # its rows that hold anything
-    near = np.zeros((3, height, width))  # in z too: a plane and its neighbours, a ring as well
-    for plane in range(-half, depth + 1):
-        place = (plane + half) % size
-        if plane + half < depth:
-            _smooth_plane(counts[plane + half], weights, smooth[place], filled[place])
-        elif filled[place].any():
-            smooth[place], filled[place] = 0, False
-        if 0 <= plane < depth:
-            _smooth_across(smooth, filled, weights, plane, near[plane % 3])
-        elif plane == depth:
-            near[plane % 3] = 0
-        if plane >= 1:
+    peaks, heights = [np.zeros((0, 3), np.int64)], [np.zeros(0)]
+    busy = counts.any(axis=2)
+    near = np.zeros((3, height, width))  # the density of a plane and of its neighbours: a ring
+    for plane in range(depth + 1):
+        near[plane % 3] = 0
+        if plane < depth:
+            _smooth(counts, busy, weights, plane, near[plane % 3])
+        if plane > 0:
             where, value = _peaks(near, plane - 1)
             peaks.append(where)
             heights.append(value)
@@ -58,48 +50,39 @@ def find_peaks(
 
 
 @njit(cache=True, nogil=True)
-def _smooth_plane(counts: Any, weights: Any, smooth: Any, filled: Any) -> None:
-    """Smooth a plane along x, then along y; say which of its rows hold anything."""
-    height, width = counts.shape
+def _smooth(counts: Any, busy: Any, weights: Any, plane: int, density: Any) -> None:
+    """Smooth one plane: along z first, where most rows that could be added are empty."""
+    depth, height, width = counts.shape
     half = len(weights) // 2
     along = np.zeros((height + 2 * half, width))
-    busy = np.zeros(height + 2 * half, np.bool_)
+    filled = np.zeros(height + 2 * half, np.bool_)
+    for y in range(height):
+        for k in range(max(-half, -plane), min(half + 1, depth - plane)):
+            if busy[plane + k, y]:
+                _add(along[half + y], counts[plane + k, y], weights[half + k])
+                filled[half + y] = True
     row = np.zeros(width + 2 * half)
     for y in range(height):
-        busy[half + y] = counts[y].any()
-        if busy[half + y]:
-            row[half : half + width] = counts[y]
-            _weigh(along[half + y], row[half:], weights[half])
+        middle = row[half : half + width]
+        middle[:] = 0
+        _add(middle, along[y + half], weights[half])
+        for k in range(half):
+            if filled[y + k] or filled[y + 2 * half - k]:
+                _add_pair(middle, along[y + k], along[y + 2 * half - k], weights[k])
+        if filled[y : y + 2 * half + 1].any():
+            _add(density[y], middle, weights[half])
             for k in range(half):
-                _add(along[half + y], row[k:], row[2 * half - k :], weights[k])
-    for y in range(height):
-        _weigh(smooth[y], along[half + y], weights[half])
-        filled[y] = busy[y : y + 2 * half + 1].any()
-        for k in range(half):
-            if busy[y + k] or busy[y + 2 * half - k]:
-                _add(smooth[y], along[y + k], along[y + 2 * half - k], weights[k])
+                _add_pair(density[y], row[k:], row[2 * half - k :], weights[k])
 
 
 @njit(cache=True, nogil=True)
-def _smooth_across(smooth: Any, filled: Any, weights: Any, plane: int, near: Any) -> None:
-    """Smooth along z what the ring of planes around one holds."""
-    half, size = len(weights) // 2, len(weights)
-    for y in range(near.shape[0]):
-        _weigh(near[y], smooth[plane % size, y], weights[half])
-        for k in range(half):
-            before, after = (plane + k - half) % size, (plane + half - k) % size
-            if filled[before, y] or filled[after, y]:
-                _add(near[y], smooth[before, y], smooth[after, y], weights[k])
-
-
-@njit(cache=True, nogil=True)
-def _weigh(total: Any, values: Any, weight: float) -> None:
+def _add(total: Any, values: Any, weight: float) -> None:
     for x in range(total.size):
-        total[x] = weight * values[x]
+        total[x] += weight * values[x]
 
 
 @njit(cache=True, nogil=True)
-def _add(total: Any, one: Any, other: Any, weight: float) -> None:
+def _add_pair(total: Any, one: Any, other: Any, weight: float) -> None:
     for x in range(total.size):
         total[x] += weight * (one[x] + other[x])
 
