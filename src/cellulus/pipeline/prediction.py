@@ -167,7 +167,7 @@ class Prediction:
         Linear between canonical voxels, never averaged: offsets of neighbours must not mix.
         """
         index, needed = _indices(region), self.needed(region)
-        data = self.volume.read(needed).astype(np.float32)
+        data = self.volume.read(needed)  # as stored: half as large
         return resample(data, needed, index, self._zoom, self.volume.shape, widen=False)
 
     def needed(self, region: Region) -> Region:
