@@ -29,7 +29,7 @@ def kept(network: Network, ndim: int, inputs: int) -> float:
 
     What goes into a block, and what each of its four layers gave.
     """
-    return sum((a + 4 * b) / 2 ** (level * ndim) for a, b, level in _blocks(network, inputs))
+    return sum((a + 4 * b) / float(2 ** (level * ndim)) for a, b, level in _blocks(network, inputs))
 
 
 def alive(network: Network, inputs: int, shape: Shape) -> int:
@@ -45,7 +45,8 @@ def alive(network: Network, inputs: int, shape: Shape) -> int:
         What it is given, with the margin (`cellulus.nn.shapes.is_legal`) [voxel].
     """
     blocks, depth = _blocks(network, inputs), network.depth
-    peak, skips = 0, []
+    peak = 0
+    skips: list[int] = []
     for a, b, level in blocks[: depth + 1]:
         peak = max(peak, sum(skips) + _inside(a, b, shape))
         shape = _less(shape, 4)
