@@ -5,8 +5,8 @@
 The volume is drawn into FOLDER if it is not there (10 GB at 2,000 planes, which are 1.04
 gigavoxels; fewer are the same scene, cut). Segment and postprocess do all of it, from the drawn
 prediction, coarser levels included; predict does the first 48 planes as an image of their own,
-with a small untrained network, which is as fast as a trained one. Every step is a process of its
-own; more than one worker are processes too. The time is that of the whole, its start included;
+with a small untrained network, which is as fast as a trained one. Each process may take 2 GB (the
+setting `memory`), and blocks are cut accordingly. Every step is a process of its own; more than one worker are processes too. The time is that of the whole, its start included;
 the peak is the most resident memory that any one process had, looked at twenty times a second.
 """
 
@@ -42,6 +42,8 @@ STEPS = ("draw", "predict", "segment", "postprocess")
 NETWORK = Network(features=12, head_features=24)
 PART = 48
 """Planes that predict does: one layer of tiles."""
+CAP = "2 GB"
+"""What each process may take."""
 LOOKS = 0.05
 """Between two looks at the memory [s]."""
 
@@ -71,7 +73,9 @@ def do(step: str, folder: Path, planes: int, workers: int) -> dict[str, Any]:
         return {}
     if step == "predict":
         folder = folder / "part"
-    experiment = experiment_of(folder, network=NETWORK, postprocess=Postprocess(kind="intensity"))
+    experiment = experiment_of(
+        folder, network=NETWORK, postprocess=Postprocess(kind="intensity"), memory=CAP
+    )
     run = Run.start(folder / "run", experiment, render(experiment), overwrite=True)
     clock = Clock()
     work = {"predict": predict, "segment": segment, "postprocess": postprocess}[step]
@@ -174,8 +178,11 @@ def main() -> None:
         if "labels" in told:
             line += f"  {_count(Path(told['labels']))} found of {drawn['objects']} drawn"
         print(line, flush=True)
-        for phase, spent in told.get("phases", {}).items():
+        phases = told.get("phases", {})
+        for phase, spent in phases.items():
             print(f"  {phase:<40}{spent:>9.1f} s", flush=True)
+        pace = 1e3 * sum(phases.values()) / size
+        print(f"  {'all phases, without the start':<40}{pace:>9.1f} ns/voxel", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cellulus.blocks.slurm import Slurm
 from cellulus.errors import ExistsError, InputError, MissingError
 from cellulus.experiment.sections import ApplyImage, Data, Experiment, Train
 from cellulus.runs import Run
@@ -57,6 +58,12 @@ def test_resuming_with_other_settings_lists_what_differs(tmp_path):
     assert "seed: 0 then, 3 now" in text
     assert text.count(" then, ") == 3
     assert Run(tmp_path).recorded() == FIRST
+
+
+def test_what_no_result_depends_on_may_change(tmp_path):
+    start(tmp_path)
+    start(tmp_path, FIRST.model_copy(update={"memory": 2**31}), resume=True)
+    start(tmp_path, FIRST.model_copy(update={"slurm": Slurm(jobs=7)}), resume=True)
 
 
 def test_other_images_are_a_difference_too(tmp_path):

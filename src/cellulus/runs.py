@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 PACKAGES = ("cellulus", "torch", "numpy", "zarr", "scipy", "scikit-image", "scikit-learn")
 """What the results may depend on."""
-FREE = frozenset({"memory"})
-"""Settings that no result depends on; what tiles and blocks they led to is noted with results."""
+FREE = frozenset({"memory", "slurm"})
+"""Settings, and sections of them, that no result depends on; what tiles and blocks they led to is
+noted with results."""
 
 
 @dataclass(frozen=True)
@@ -227,8 +228,8 @@ class Run:
             return {}
         before = dict(_flat(self._record().get("experiment")))
         now = dict(_flat(experiment.model_dump(mode="json")))
-        keys = [k for k in [*now, *before] if k not in FREE and before.get(k) != now.get(k)]
-        return {key: (before.get(key), now.get(key)) for key in keys}
+        keys = [k for k in [*now, *before] if k.partition(".")[0] not in FREE]
+        return {k: (before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)}
 
 
 def _record(experiment: Experiment) -> dict[str, Any]:

@@ -86,7 +86,9 @@ class UNet(nn.Module):
         x = self.down[-1](x)
         for block in self.up:
             x = nn.functional.interpolate(x, scale_factor=2, mode="nearest")
-            x = block(torch.cat([_middle(skips.pop(), x), x], dim=1))
+            # Named, so that what it was put together from is not kept while the block works.
+            x = torch.cat([_middle(skips.pop(), x), x], dim=1)
+            x = block(x)
         answer: Tensor = self.head(x)
         return answer
 

@@ -58,7 +58,7 @@ def alive(network: Network, inputs: int, shape: Shape) -> int:
         risen = (a - blocks[len(skips) - 1][1]) * math.prod(shape)
         peak = max(peak, sum(skips) + risen + a * math.prod(shape))
         skips.pop()
-        peak = max(peak, sum(skips) + risen + _inside(a, b, shape))
+        peak = max(peak, sum(skips) + _inside(a, b, shape))
         shape = _less(shape, 4)
     return peak
 
