@@ -180,7 +180,8 @@ def test_what_is_written_says_where_it_is_from(place):
     (path,) = segment(place.experiment(block=32), place.run, progress=ticks)
     assert path == place.run.segments / "img.zarr"
     stages = ("survey", "segment", "number")
-    steps = [seen for stage in stages for seen in ((f"{stage} img", 6), *[1] * 6, "end")]
+    # As wide as high in um: 64 x 16 voxels.
+    steps = [seen for stage in stages for seen in ((f"{stage} img", 5), *[1] * 5, "end")]
     assert ticks.seen == steps
     (volume,) = open_volumes(path)
     assert volume.dtype == np.uint32
@@ -363,10 +364,10 @@ def broken(monkeypatch):
     """Make every block fail that sees a voxel of the image; `mend` ends it."""
     whole = decoding.observe
 
-    def breaks(prediction, region):
+    def breaks(prediction, region, **how):
         if all(part.start <= 40 < part.stop for part in region):
             raise StorageError("chunk 3", expected="readable data", found="rubbish")
-        return whole(prediction, region)
+        return whole(prediction, region, **how)
 
     monkeypatch.setattr(decoding, "observe", breaks)
     return lambda: monkeypatch.setattr(decoding, "observe", whole)

@@ -60,14 +60,17 @@ def test_a_decoder_that_is_not_local_sees_diameters_around_a_block():
 
 @pytest.mark.parametrize("foreground", ["contrast", "uncertainty"])
 def test_a_plane_of_a_volume_is_cut_as_an_image(foreground):
-    """A single plane costs what the image costs; only the count of axes differs."""
+    """A single plane costs what the image costs; only the count of axes differs.
+
+    Where its extent in z is the mean of the others, that is: a block is as thick as it is wide.
+    """
     experiment = Experiment(
         method=ObjectCentric(foreground=foreground),
         predict=Predict(tile=48),
         segment=Segment(block=32),
     )
     flat = Subject((90, 70), (1.5, 0.5), 1, 1, 20.0)
-    thick = Subject((1, 90, 70), (1.0, 1.5, 0.5), 1, 1, 20.0)
+    thick = Subject((1, 90, 70), (0.75**0.5, 1.5, 0.5), 1, 1, 20.0)
     for a, b in zip(
         [*surveys(experiment, flat), decoding(experiment, flat), reshaping(experiment, flat)],
         [*surveys(experiment, thick), decoding(experiment, thick), reshaping(experiment, thick)],

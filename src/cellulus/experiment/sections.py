@@ -200,7 +200,8 @@ class Segment(Settings):
     """How predictions become labels; what depends on the method stands in `[method]`."""
 
     block: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
-    """Edge of a block [voxel]; bounds the memory. "auto" is 2048 in 2D and 256 in 3D."""
+    """Edge of a block [voxel], a mean where voxels are no cubes: blocks are, in um; bounds the
+    memory. "auto" is 2048 in 2D and 256 in 3D."""
     min_size: float = Field(default=0.1, ge=0)
     """Smallest object kept [volume of a ball of the object diameter]."""
 

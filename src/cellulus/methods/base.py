@@ -141,7 +141,7 @@ class Decoder(Protocol):
         Parameters
         ----------
         observation
-            The block with the survey's margin around it.
+            The block with the survey's margin around it; without intensities, which are zero.
         core
             The block, slices in the whole image [voxel]; open where the image ends.
         """

@@ -134,7 +134,7 @@ def reshaping(experiment: Experiment, subject: Subject) -> Cut:
     widest = [0] * len(shape)
     if sees_objects_whole(settings):
         widest = [math.ceil(WIDE * subject.object_voxels / z) for z in subject.zoom]
-    grid = Blocks(shape, block_extent(experiment, shape), (0,) * len(shape))
+    grid = Blocks(shape, block_extent(experiment, shape, subject.zoom), (0,) * len(shape))
     return Cut.of(reshaping_blocks(grid, margin, widest))
 
 

@@ -107,7 +107,7 @@ class SurveyWork:
         def do(index: int) -> dict[str, Any]:
             block = self.grid[index]
             core = open_ended(block.core, self.grid.shape)
-            found = decoder.survey(observe(prediction, block.outer), core)
+            found = decoder.survey(observe(prediction, block.outer, blind=True), core)
             write_arrays(folder / f"{index}.npz", **found)
             return {}
 
@@ -146,11 +146,23 @@ def survey_grids(prediction: Prediction, experiment: Experiment) -> list[Blocks]
     return [seen_from(experiment, facts.shape, facts.zoom, halo) for halo in surveys]
 
 
-def observe(prediction: Prediction, region: Region) -> Observation:
-    """Return what a decoder sees of a part of the image's grid."""
+def observe(prediction: Prediction, region: Region, *, blind: bool = False) -> Observation:
+    """Return what a decoder sees of a part of the image's grid.
+
+    Parameters
+    ----------
+    prediction
+        With its image.
+    region
+        Slices with a start and a stop [voxel].
+    blind
+        Whether the intensities are left unread and stand as zeros, as surveys are content with.
+    """
+    shape = (len(prediction.facts.channels), *(part.stop - part.start for part in region))
+    zeros = np.broadcast_to(np.float32(0), shape)
     return Observation(
         prediction=prediction.read(region),
-        image=prediction.read_image(region),
+        image=zeros if blind else prediction.read_image(region),
         spacing=prediction.facts.zoom,
         origin=tuple(part.start for part in region),
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _CROP = {2: 128, 3: 48}
 _TILE = {2: 512, 3: 96}
 _BLOCK = {2: 2048, 3: 256}
+ROUND = 16
+"""Long edges that are not set are multiples of it [voxel]."""
 
 SEEN = 1.5
 """What is seen around a block where a decoder cannot be local [object diameter]."""
@@ -57,10 +59,33 @@ def block_edge(experiment: Experiment, ndim: int) -> int:
     return _BLOCK[ndim] if block == "auto" else block
 
 
-def block_extent(experiment: Experiment, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return what is segmented at a time, without its halo [voxel]."""
-    edge = block_edge(experiment, len(shape))
-    return tuple(min(n, edge) for n in shape)
+def block_extent(
+    experiment: Experiment, shape: tuple[int, ...], zoom: Sequence[float]
+) -> tuple[int, ...]:
+    """Return what is segmented at a time, without its halo [voxel].
+
+    A block is as wide along every axis in um, because what must be seen around it is: of all
+    blocks of as many voxels, the cube needs the fewest around it.
+
+    Parameters
+    ----------
+    experiment
+        The settings; a block has as many voxels as a cube of its edge.
+    shape
+        Of the image; a block is no larger [voxel].
+    zoom
+        Canonical voxels per voxel, per axis.
+    """
+    edge, middle = block_edge(experiment, len(shape)), math.prod(zoom) ** (1 / len(zoom))
+    return tuple(min(n, _near(edge, middle / z)) for n, z in zip(shape, zoom, strict=True))
+
+
+def _near(edge: int, ratio: float) -> int:
+    """Return about `ratio` edges, so that chunks of usual sizes can fill it."""
+    if math.isclose(ratio, 1.0, rel_tol=1e-6):
+        return edge
+    length = edge * ratio
+    return max(1, round(length) if length < 4 * ROUND else ROUND * round(length / ROUND))
 
 
 def seen_around(halo: float, object_voxels: float) -> float:
@@ -91,7 +116,7 @@ def seen_from(
         How far must be seen [canonical voxel].
     """
     around = tuple(math.ceil(halo / z) + 1 if halo else 0 for z in zoom)
-    return Blocks(shape, block_extent(experiment, shape), around)
+    return Blocks(shape, block_extent(experiment, shape, zoom), around)
 
 
 def sees_objects_whole(settings: Postprocess) -> bool:

@@ -31,8 +31,8 @@ COUNTS, SMOOTHED = 4, 8
 """While modes are looked for: per bin, and per bin of the planes that are smoothed [byte]."""
 RING, BESIDE = 40, 4
 """How many planes are smoothed at a time at most, and what is beside them [plane]."""
-TERRITORIES = 8
-"""Which mode is nearest, and how near, per bin [byte]."""
+TERRITORIES = 4
+"""Which mode is nearest, per bin [byte]."""
 OUTLINES = {2: 50, 3: 35}
 """While outlines are decided, per voxel, besides the prediction and the image [byte]."""
 MEAN_SHIFT = 90
@@ -83,8 +83,8 @@ def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
             _span(n, 1 / z, limit)
             for n, z, limit in zip(cut.outer, zoom, subject.canonical, strict=True)
         )
-        # In half and in single precision, then on both grids.
-        read = READING * channels * max(6 * source, 4 * (source + voxels))
+        # As it is stored, one channel in single precision, and what becomes of it.
+        read = READING * (channels * (2 * source + 4 * voxels) + 4 * source)
         held = 4 * (channels + subject.inputs) * voxels
         # Bins of all embeddings of what is read, or of those that the modes of a block depend on.
         extent = cut.outer if decodes else cut.core

@@ -188,7 +188,7 @@ def _begin(
         volume.shape, zoom, len(facts.channels) if facts else 1, volume.dtype.itemsize,
         object_voxels,
     )  # fmt: skip
-    block = block_extent(fit_reshaping(experiment, subject), volume.shape)
+    block = block_extent(fit_reshaping(experiment, subject), volume.shape, subject.zoom)
     grid = Blocks(volume.shape, block, (0,) * volume.ndim)
     target = run.labels / f"{volume.name}.zarr"
     made_by = notes | {

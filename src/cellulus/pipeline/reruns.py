@@ -214,7 +214,9 @@ def _survey(source: Prediction, decoder: Decoder, experiment: Experiment) -> Non
     for grid in survey_grids(source, experiment):
         decoder.learn(
             [
-                decoder.survey(observe(source, block.outer), open_ended(block.core, grid.shape))
+                decoder.survey(
+                    observe(source, block.outer, blind=True), open_ended(block.core, grid.shape)
+                )
                 for block in grid
             ]
         )
