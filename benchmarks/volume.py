@@ -4,7 +4,7 @@
 
 The volume is drawn into FOLDER if it is not there (10 GB at 2,000 planes, which are 1.04
 gigavoxels; fewer are the same scene, cut). Segment and postprocess do all of it, from the drawn
-prediction, coarser levels included; predict does the first 48 planes as an image of their own,
+prediction, coarser levels included; predict does the first 16 planes as an image of their own,
 with a small untrained network, which is as fast as a trained one. Each process may take 2 GB (the
 setting `memory`), and blocks are cut accordingly. Every step is a process of its own; more than one worker are processes too. The time is that of the whole, its start included;
 the peak is the most resident memory that any one process had, looked at twenty times a second.
@@ -40,8 +40,8 @@ from cellulus.space import blocks
 
 STEPS = ("draw", "predict", "segment", "postprocess")
 NETWORK = Network(features=12, head_features=24)
-PART = 48
-"""Planes that predict does: one layer of tiles."""
+PART = 16
+"""Planes that predict does."""
 CAP = "2 GB"
 """What each process may take."""
 LOOKS = 0.05

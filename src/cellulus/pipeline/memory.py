@@ -33,7 +33,7 @@ RING, BESIDE = 40, 4
 """How many planes are smoothed at a time at most, and what is beside them [plane]."""
 TERRITORIES = 4
 """Which mode is nearest, per bin [byte]."""
-OUTLINES = {2: 50, 3: 35}
+OUTLINES = {2: 50, 3: 30}
 """While outlines are decided, per voxel, besides the prediction and the image [byte]."""
 MEAN_SHIFT = 90
 """While mean-shift groups the embeddings of a block, per voxel; counted, not measured [byte]."""
