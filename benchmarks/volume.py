@@ -6,8 +6,9 @@ The volume is drawn into FOLDER if it is not there (10 GB at 2,000 planes, which
 gigavoxels; fewer are the same scene, cut). Segment and postprocess do all of it, from the drawn
 prediction, coarser levels included; predict does the first 16 planes as an image of their own,
 with a small untrained network, which is as fast as a trained one. Each process may take 2 GB (the
-setting `memory`), and blocks are cut accordingly. Every step is a process of its own; more than one worker are processes too. The time is that of the whole, its start included;
-the peak is the most resident memory that any one process had, looked at twenty times a second.
+setting `memory`), and tiles and blocks are cut accordingly. Every step is a process of its own;
+more than one worker are processes too. The time is that of the whole, its start included; the
+peak is the most resident memory that any one process had, looked at twenty times a second.
 """
 
 from __future__ import annotations
