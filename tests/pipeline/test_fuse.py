@@ -12,7 +12,7 @@ from cellulus.blocks.cluster import Cluster
 from cellulus.blocks.crew import Alone
 from cellulus.data import writer
 from cellulus.data.readers import open_volumes
-from cellulus.errors import InputError
+from cellulus.errors import InputError, MissingError
 from cellulus.experiment.sections import ApplyImage, Data, Experiment, Network, Predict, Segment
 from cellulus.methods import ObjectCentric
 from cellulus.pipeline import tiling
@@ -233,6 +233,17 @@ def test_a_prediction_without_embeddings_is_not_segmented_again(place):
     (path,) = fuse(experiment, run, device="cpu")
     with pytest.raises(InputError, match="dropped"):
         segment(experiment, run, overwrite=True)
+    assert path.exists()
+
+
+def test_labels_that_are_gone_are_not_said_to_be_there(place):
+    here = place((100, 60))
+    experiment, run = here.experiment(64, 48), here.run("fused")
+    (path,) = fuse(experiment, run, device="cpu")
+    shutil.rmtree(path)
+    with pytest.raises(MissingError, match="embeddings are gone"):
+        fuse(experiment, run, device="cpu", resume=True)
+    assert fuse(experiment, run, device="cpu", overwrite=True) == [path]
     assert path.exists()
 
 

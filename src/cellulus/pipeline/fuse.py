@@ -18,7 +18,7 @@ import numpy as np
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
 from cellulus.data.arrays import failures, open_array
-from cellulus.errors import InputError
+from cellulus.errors import InputError, MissingError
 from cellulus.pipeline.objects import UNCERTAINTY
 from cellulus.pipeline.predict import Predicting, begin_predictions
 from cellulus.pipeline.results import publish
@@ -84,7 +84,7 @@ def fuse(
     for predicting in begun:
         name, result = predicting.result.name, predicting.result
         if result.complete:  # so are the labels, which are finished first
-            paths.append(run.segments / f"{name}.zarr")
+            paths.append(_require(run.segments / f"{name}.zarr"))
             continue
         # What was labelled without tiles that are tried again is labelled anew.
         goes_on = resume and not predicting.job().stage.failed()
@@ -237,6 +237,18 @@ class _Sweep:
         kept = tuple(i for i, name in enumerate(names) if name == UNCERTAINTY)
         work = DropWork(self.predicting.tiling.target, self._tiles, kept)
         return Job(work, self.predicting.result.journal.stage(DROP), len(self._tiles))
+
+
+def _require(labels: Path) -> Path:
+    """Return labels that cannot be made again without a new prediction."""
+    if not labels.exists():
+        raise MissingError(
+            labels,
+            expected="the labels that were made when the image was predicted",
+            found="none, and the embeddings are gone",
+            remedy="predict and segment again, with --fuse --overwrite",
+        )
+    return labels
 
 
 def _require_local(experiment: Experiment) -> None:
