@@ -13,6 +13,7 @@ from cellulus.data import writer
 from cellulus.data.readers import open_volumes
 from cellulus.errors import ExistsError, InputError, MissingError
 from cellulus.experiment.sections import Data, Experiment, Postprocess, Segment
+from cellulus.pipeline.extents import block_extent
 from cellulus.pipeline.postprocess import postprocess
 from cellulus.pipeline.reshaping import apply_postprocess
 from cellulus.runs import Run
@@ -229,7 +230,7 @@ CHANGES = [
 @pytest.mark.parametrize("settings", CHANGES, ids=str)
 @pytest.mark.parametrize(
     ("shape", "zoom", "blocks"),
-    [((90, 120), (1.0, 1.0), (16, 37, 64)), ((24, 50, 60), (2.0, 1.0, 0.8), (16, 31))],
+    [((90, 120), (1.0, 1.0), (16, 37, 64)), ((24, 50, 60), (2.0, 1.0, 0.8), (27, 40))],
 )
 def test_any_blocks_give_what_the_whole_gives(tmp_path, settings, shape, zoom, blocks):
     settings = Postprocess(**settings)
@@ -251,7 +252,7 @@ def test_any_blocks_give_what_the_whole_gives(tmp_path, settings, shape, zoom, b
         assert np.array_equal(open_volumes(target)[0].read()[0], expected)
         notes = zarr.open_group(target, mode="r").attrs["cellulus"]
         assert notes["outcome"]["objects"] == expected.max()
-        assert notes["cut"] == [min(n, block) for n in shape]
+        assert notes["cut"] == list(block_extent(made, shape, zoom))
 
 
 def test_the_table_lists_the_objects_that_are_left(tmp_path):

@@ -200,8 +200,7 @@ class Segment(Settings):
     """How predictions become labels; what depends on the method stands in `[method]`."""
 
     block: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
-    """Edge of a block [voxel], a mean where voxels are no cubes: blocks are, in um; bounds the
-    memory. "auto" is 2048 in 2D and 256 in 3D."""
+    """Mean edge of a block, a cube in um [voxel]; bounds the memory. "auto": 2D 2048, 3D 256."""
     min_size: float = Field(default=0.1, ge=0)
     """Smallest object kept [volume of a ball of the object diameter]."""
 

@@ -105,7 +105,10 @@ def notes_of(path: str) -> dict[str, Any]:
     """Return what earlier steps noted beside an array; empty for what is from elsewhere."""
     if not ome_zarr.accepts(path):
         return {}
-    notes = zarr.open_group(follow(path), mode="r").attrs.get("cellulus", {})
+    try:
+        notes = zarr.open_group(follow(path), mode="r").attrs.get("cellulus", {})
+    except FileNotFoundError:  # whoever reads the array says that it is not there
+        return {}
     return dict(notes) if isinstance(notes, dict) else {}
 
 
