@@ -114,10 +114,10 @@ def test_blocks_that_were_left_out_are_done_later_in_place(drawn, object_store, 
     experiment, run, whole = drawn
     observe = decoding.observe
 
-    def breaks(prediction, region):
+    def breaks(prediction, region, **how):
         if all(part.start <= 4 < part.stop for part in region):
             raise StorageError("chunk 3", expected="readable data", found="rubbish")
-        return observe(prediction, region)
+        return observe(prediction, region, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "observe", breaks)
