@@ -1,5 +1,6 @@
 """Jobs of Slurm: asked for when there is work, in its own terms, and never left behind."""
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -10,7 +11,6 @@ import time
 from pathlib import Path
 
 import dask
-import dask_jobqueue  # noqa: F401 - its words of configuration
 import pytest
 from pydantic import ValidationError
 from queues import Queue
@@ -24,6 +24,10 @@ from cellulus.blocks.slurm import Slurm
 from cellulus.errors import InputError, MissingError
 from cellulus.pipeline.segment import segment
 from cellulus.runs import Run
+
+ANSWER = signal.getsignal(signal.SIGINT)
+importlib.import_module("dask_jobqueue")  # for its words of configuration; it answers to Ctrl-C
+signal.signal(signal.SIGINT, ANSWER)
 
 SEEN = os.pathsep.join([str(Path(cellulus.__file__).parents[1]), str(Path(__file__).parent)])
 """Where jobs find the package, and what tests let them do."""

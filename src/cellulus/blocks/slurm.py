@@ -128,8 +128,10 @@ def _refuse_without_tools() -> None:
 def _ours() -> Iterator[None]:
     """Keep our answer to Ctrl-C, in the place of which dask-jobqueue puts its own on import."""
     before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _options(settings: Slurm, logs: Path) -> dict[str, Any]:
