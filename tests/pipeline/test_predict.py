@@ -184,6 +184,20 @@ def test_what_is_written_is_what_was_predicted(run, flat):
     assert np.array_equal(stored[:], expected.astype(np.float16))
 
 
+def test_tiles_move_by_the_strides_of_the_model(tmp_path, flat):
+    """The experiment would train a shallower network, whose tiles would cut those of the model."""
+    kind, found = model(2, depth=3), []
+    for tile in (64, 18):
+        run = Run(tmp_path / str(tile))
+        save(run.model, kind.network.state_dict(), kind.card)
+        (path,) = predict(experiment(flat, tile=tile, depth=1), run, device="cpu")
+        group = zarr.open_group(path, mode="r")
+        assert group.attrs["cellulus"]["outcome"]["tiles"] == (1 if tile == 64 else 6)
+        found.append(group["0"][:].astype(np.float32))
+    assert found[0][:-1].std() > 0.1
+    assert np.allclose(*found, atol=0.01)  # stored in half precision
+
+
 def test_channels_are_named_and_facts_are_noted(run, flat):
     (path,) = predict(experiment(flat, diameter=20.0), run, device="cpu")
     assert open_image(path).channel_names == ("offset_y", "offset_x", "uncertainty")

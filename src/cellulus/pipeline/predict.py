@@ -155,6 +155,8 @@ def begin_predictions(  # noqa: PLR0913 - all that predict is told, and one thin
     samples = open_samples(experiment)
     ndim, inputs = common_kind([sample.volume for sample in samples])
     models.check_fit(path, card, experiment, ndim, inputs)
+    # Tiles move by the strides of the network that there is, whichever the experiment would train.
+    experiment = experiment.model_copy(update={"network": card.network})
     mark = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     for sample in samples:
         target = run.predictions / f"{sample.volume.name}.zarr"
@@ -166,7 +168,7 @@ def begin_predictions(  # noqa: PLR0913 - all that predict is told, and one thin
         )  # fmt: skip
         facts = _look(sample, experiment, card, mark, normalisation)
         facts = facts.model_copy(update={"fused": fused})
-        tiled = fit_tile(experiment, card.network, Subject.of(facts, sample.volume))
+        tiled = fit_tile(experiment, experiment.network, Subject.of(facts, sample.volume))
         tiles = tiles_of(tiled, Scale(facts.zoom).canonical_shape(facts.shape))
         spec = _spec(facts, experiment, tiles)
         result = begin(

@@ -72,11 +72,12 @@ class SampleTile:
         device
             Where it runs.
         """
+        experiment = experiment.model_copy(update={"network": model.card.network})
         width = model.card.network.object_voxels
         scale = Scale.of(diameter_of(volume, experiment.data), volume.voxel_size, width)
         inputs, itemsize = len(volume.channels), volume.dtype.itemsize
         subject = Subject(volume.shape, scale.zoom, inputs, itemsize, width)
-        tiled = cap.fit_tile(experiment, model.card.network, subject)
+        tiled = cap.fit_tile(experiment, experiment.network, subject)
         tiles = tiles_of(tiled, subject.canonical)
         tile = tiles[middle(tiles)]
         normalisation = model.card.normalisation or _normalisation(
