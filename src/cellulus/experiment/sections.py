@@ -200,7 +200,7 @@ class Segment(Settings):
     """How predictions become labels; what depends on the method stands in `[method]`."""
 
     block: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
-    """Mean edge of a block, a cube in um [voxel]; bounds the memory. "auto": 2D 2048, 3D 256."""
+    """Mean edge of a block, a cube in um [voxel]; bounds memory. "auto": 2048 in 2D, 256 in 3D."""
     min_size: float = Field(default=0.1, ge=0)
     """Smallest object kept [volume of a ball of the object diameter]."""
 
