@@ -132,7 +132,7 @@ def segment(folder: Path, experiment: Experiment) -> int:
     prediction = Prediction.open(folder / "prediction.zarr")
     grid = grid_of(prediction, experiment)
     decoding = Decoding(folder / "prediction.zarr", experiment, folder / "work")
-    if not decoding.parts(0).exists():
+    if not decoding.stage(0).parts():
         other = multiprocessing.get_context("spawn").Process(
             target=survey, args=(folder, experiment)
         )

@@ -36,10 +36,19 @@ class Stage:
     Attributes
     ----------
     folder
-        Holds ``<index>.json`` per block that is done, ``<index>.failed.json`` per one that failed.
+        Holds ``<index>.json`` per block that is done, ``<index>.failed.json`` per one that failed;
+        beside it lies what blocks found, for whoever puts it together.
     """
 
     folder: Path
+
+    def part(self, index: int) -> Path:
+        """Return where a block keeps what it found."""
+        return self._parts / f"{index}.npz"
+
+    def parts(self) -> list[Path]:
+        """Return what blocks kept, in their order; one that was left out kept nothing."""
+        return sorted(self._parts.glob("*.npz"), key=lambda path: int(path.stem))
 
     def done(self) -> set[int]:
         """Return which blocks are done."""
@@ -84,6 +93,10 @@ class Stage:
     def forget(self) -> None:
         """Do everything anew."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _parts(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}-parts")
 
     def _marker(self, index: int) -> Path:
         return self.folder / f"{index}.json"

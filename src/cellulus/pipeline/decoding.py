@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellulus.blocks.journal import Journal
 from cellulus.files import read_arrays, write_arrays
 from cellulus.methods.base import Decoder, Observation
 from cellulus.ops.joining import compact
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellulus.blocks.journal import Stage
     from cellulus.experiment.sections import Experiment
     from cellulus.space import Block, Blocks, Region
 
@@ -41,7 +43,7 @@ class Decoding:
     experiment
         The settings.
     folder
-        Where the surveys left what they found.
+        Of the journal, where the surveys left what they found.
     known
         How much of that there is when a part of the image is decoded before all is surveyed:
         a worker that opened this when less was known must open it again.
@@ -71,13 +73,12 @@ class Decoding:
         """Return the decoder, which has learnt from so many surveys."""
         decoder = decoder_of(prediction, self.experiment)
         for number in range(surveys):
-            paths = sorted(self.parts(number).glob("*.npz"))
-            decoder.learn([read_arrays(path) for path in paths])
+            decoder.learn([read_arrays(path) for path in self.stage(number).parts()])
         return decoder
 
-    def parts(self, number: int) -> Path:
-        """Return the folder of what the blocks had to say to a survey."""
-        return self.folder / f"survey-{number}-parts"
+    def stage(self, number: int) -> Stage:
+        """Return the stage that keeps what the blocks had to say to a survey."""
+        return Journal(self.folder).stage(f"survey-{number}")
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,13 @@ class SurveyWork:
         """See `cellulus.blocks.crew.Work`."""
         prediction = Prediction.open(self.decoding.path)
         decoder = self.decoding.learned(prediction, self.number)
-        folder = self.decoding.parts(self.number)
+        stage = self.decoding.stage(self.number)
 
         def do(index: int) -> dict[str, Any]:
             block = self.grid[index]
             core = open_ended(block.core, self.grid.shape)
             found = decoder.survey(observe(prediction, block.outer, blind=True), core)
-            write_arrays(folder / f"{index}.npz", **found)
+            write_arrays(stage.part(index), **found)
             return {}
 
         return do

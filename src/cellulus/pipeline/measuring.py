@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellulus.blocks.journal import Stage
     from cellulus.ops.measures import Measures
     from cellulus.pipeline.results import Result
     from cellulus.space import Blocks, Region, VoxelSize
@@ -97,14 +98,12 @@ class Measuring:
 
     def job(self, result: Result, stage: str) -> Job:
         """Return the work, as a stage of a result."""
-        work = MeasureWork(self, result.journal.folder / f"{stage}-parts")
-        return Job(work, result.journal.stage(stage), len(self.grid))
+        kept = result.journal.stage(stage)
+        return Job(MeasureWork(self, kept), kept, len(self.grid))
 
     def found(self, result: Result, stage: str) -> Measures:
         """Return what was measured in all blocks that could be, of which there are some."""
-        folder = result.journal.folder / f"{stage}-parts"
-        paths = (folder / f"{index}.npz" for index in range(len(self.grid)))
-        return merge([load(path) for path in paths if path.exists()])
+        return merge([load(path) for path in result.journal.stage(stage).parts()])
 
     def write(self, result: Result) -> None:
         """Write the table of labels that have no name yet; see `settle`.
@@ -146,12 +145,12 @@ class MeasureWork:
     ----------
     measuring
         What is measured.
-    folder
-        Gets ``<index>.npz``.
+    stage
+        Keeps what blocks found.
     """
 
     measuring: Measuring
-    folder: Path
+    stage: Stage
 
     def open(self) -> Callable[[int], dict[str, Any]]:
         """See `cellulus.blocks.crew.Work`."""
@@ -161,7 +160,7 @@ class MeasureWork:
         def do(index: int) -> dict[str, Any]:
             region = measuring.grid[index].core
             found = table.measure(read(region), region)
-            save(self.folder / f"{index}.npz", found)
+            save(self.stage.part(index), found)
             return {"objects": len(found.ids)}
 
         return do

@@ -18,7 +18,7 @@ import numpy as np
 from cellulus import __version__
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
-from cellulus.blocks.journal import Journal
+from cellulus.blocks.journal import Journal, Stage
 from cellulus.data.portions import portion_of
 from cellulus.errors import InputError, StorageError
 from cellulus.files import read_arrays, write_arrays
@@ -78,21 +78,17 @@ def overlaps(
         If a part of them cannot be read: nobody could tell what is missing in a score.
     """
     for labels, truth in pairs:
-        work = OverlapWork.of(labels, truth, Path())
+        work = OverlapWork.of(labels, truth, Stage(Path()))
         work.table(np.zeros(0, labels.dtype), np.zeros(0, truth.dtype))  # refuses other types
     with _begun(pairs, folder, crew, resume=resume) as journal:
-        names = [f"overlap-{number}" for number in range(len(pairs))]
         works = [
-            OverlapWork.of(*pair, journal.folder / f"{name}-parts")
-            for name, pair in zip(names, pairs, strict=True)
+            OverlapWork.of(*pair, journal.stage(f"overlap-{number}"))
+            for number, pair in enumerate(pairs)
         ]
-        jobs = [
-            Job(work, journal.stage(name), len(work.grid))
-            for name, work in zip(names, works, strict=True)
-        ]
+        jobs = [Job(work, work.stage, len(work.grid)) for work in works]
         finish(jobs, crew or Alone(), progress or Silent(), "evaluate")
-        for work, job in zip(works, jobs, strict=True):
-            _refuse_gaps(work, job.stage.failed())
+        for work in works:
+            _refuse_gaps(work, work.stage.failed())
         yield (work.found() for work in works)
 
 
@@ -106,17 +102,17 @@ class OverlapWork:
         Of the same shape.
     grid
         The blocks.
-    folder
-        Gets ``<index>.npz``.
+    stage
+        Keeps the tables.
     """
 
     labels: Volume
     truth: Volume
     grid: Blocks
-    folder: Path
+    stage: Stage
 
     @classmethod
-    def of(cls, labels: Volume, truth: Volume, folder: Path) -> OverlapWork:
+    def of(cls, labels: Volume, truth: Volume, stage: Stage) -> OverlapWork:
         """Return the work in blocks that suit both files.
 
         Raises
@@ -132,7 +128,7 @@ class OverlapWork:
                 remedy="score labels on the grid and the pyramid level of the truth",
             )
         grid = Blocks(labels.shape, portion_of(labels, truth), (0,) * labels.ndim)
-        return cls(labels, truth, grid, folder)
+        return cls(labels, truth, grid, stage)
 
     def open(self) -> Callable[[int], dict[str, Any]]:
         """See `cellulus.blocks.crew.Work`."""
@@ -140,14 +136,14 @@ class OverlapWork:
         def do(index: int) -> dict[str, Any]:
             region = self.grid[index].core
             table = self.table(self.labels.read(region)[0], self.truth.read(region)[0])
-            write_arrays(self.folder / f"{index}.npz", **asdict(table))
+            write_arrays(self.stage.part(index), **asdict(table))
             return {}
 
         return do
 
     def found(self) -> OverlapTable:
         """Return the table of the whole, when all blocks are done."""
-        paths = (self.folder / f"{index}.npz" for index in range(len(self.grid)))
+        paths = (self.stage.part(index) for index in range(len(self.grid)))
         return total(OverlapTable(**read_arrays(path)) for path in paths)
 
     def table(self, labels: NDArray[Any], truth: NDArray[Any]) -> OverlapTable:

@@ -144,9 +144,10 @@ class Segmentation:
     def surveys(self) -> list[Job]:
         """Return what must be found out of the whole image, in order."""
         grids = survey_grids(self.prediction, self.decoding.experiment)
-        works = [SurveyWork(self.decoding, number, grid) for number, grid in enumerate(grids)]
-        stages = [self.result.journal.stage(f"survey-{work.number}") for work in works]
-        return [Job(w, s, len(w.grid)) for w, s in zip(works, stages, strict=True)]
+        return [
+            Job(SurveyWork(self.decoding, number, grid), self.decoding.stage(number), len(grid))
+            for number, grid in enumerate(grids)
+        ]
 
     def keep(self, extents: Extents) -> NDArray[np.bool_]:
         """Return which objects are large enough."""

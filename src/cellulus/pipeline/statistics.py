@@ -173,7 +173,7 @@ class _Counting:
 
     def _count(self, stage: Stage, leading: Leading | None = None) -> None:
         together = math.ceil(len(self.grid) / MOST_BLOCKS)
-        work = CountWork(self.volume, self.grid, together, self._parts(stage), leading)
+        work = CountWork(self.volume, self.grid, together, stage, leading)
         job = Job(work, stage, math.ceil(len(self.grid) / together))
         finish([job], self.crew, self.progress, f"percentiles of {self.volume.name}")
 
@@ -181,12 +181,9 @@ class _Counting:
         """Add up the counts of blocks, ``(channels, rows, 65536)``."""
         total = np.zeros((len(self.volume.channels), rows, BASE), np.int64)
         for index in sorted(done):
-            found = read_arrays(self._parts(stage) / f"{index}.npz")
+            found = read_arrays(stage.part(index))
             total[tuple(found["places"])] += found["counts"]
         return total
-
-    def _parts(self, stage: Stage) -> Path:
-        return stage.folder.with_name(f"{stage.folder.name}-parts")
 
     def _warn(self, stage: Stage) -> None:
         lost = stage.failed()
@@ -207,8 +204,8 @@ class CountWork:
         The parts in which it is read.
     together
         How many of them, one after the other, are a block.
-    folder
-        Gets ``<index>.npz``.
+    stage
+        Keeps the counts.
     leading
         Per channel, what to count the second digits of; by default first digits are counted.
     """
@@ -216,7 +213,7 @@ class CountWork:
     volume: Volume
     grid: Blocks
     together: int
-    folder: Path
+    stage: Stage
     leading: Leading | None = None
 
     def open(self) -> Callable[[int], dict[str, Any]]:
@@ -237,7 +234,7 @@ class CountWork:
                 "places": np.stack(places).astype(np.uint16),
                 "counts": found.astype(np.min_scalar_type(found.max(initial=0))),
             }
-            write_arrays(self.folder / f"{index}.npz", **narrow)
+            write_arrays(self.stage.part(index), **narrow)
             return {}
 
         return do

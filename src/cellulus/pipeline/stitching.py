@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellulus.blocks.jobs import Job
+from cellulus.blocks.journal import Journal
 from cellulus.files import read_arrays, write_arrays, write_bytes
 from cellulus.ops.joining import compact, together
 from cellulus.ops.stitching import Links, find_links, unite
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellulus.blocks.journal import Stage
     from cellulus.ops.joining import Extents
     from cellulus.pipeline.labelling import Labelling, Source
     from cellulus.pipeline.results import Result
@@ -137,12 +139,12 @@ class Stitching:
     def write_links(self, index: int) -> int:
         """Write the links of a block to those after it, and return how many they are."""
         links = self.links(index)
-        write_arrays(self._parts / f"{index}.npz", **links._asdict())
+        write_arrays(self._stage.part(index), **links._asdict())
         return len(links.iou)
 
     @property
-    def _parts(self) -> Path:
-        return self.folder / "pair-parts"
+    def _stage(self) -> Stage:
+        return Journal(self.folder).stage("pair")
 
     def _path(self, index: int) -> Path:
         return self.folder / "overlaps" / f"{index}.npz"
@@ -163,8 +165,7 @@ class Stitching:
             return np.asarray(views[str(other)])
 
     def _links(self) -> Links:
-        paths = (self._parts / f"{index}.npz" for index in range(len(self.grid)))
-        return Links.of([Links(**read_arrays(path)) for path in paths if path.exists()])
+        return Links.of([Links(**read_arrays(path)) for path in self._stage.parts()])
 
     def _report(
         self,
