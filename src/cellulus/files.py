@@ -156,8 +156,8 @@ def is_refusal(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     """Return what an error says, or what it is called where it says nothing."""
-    if isinstance(error, NotImplementedError):
-        return "a store that can only be read"
+    if isinstance(error, NotImplementedError):  # what a store that cannot do it raises
+        return "a store that offers no such thing"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cellulus.experiment.sections import Experiment
-    from cellulus.pipeline.plan import ImagePlan, Plan, StepPlan
+    from cellulus.pipeline.plan import ImagePlan, Plan
     from cellulus.pipeline.probe import Asked, Probe
 
 SHOWN = 20
@@ -104,7 +104,7 @@ def _steps(plan: Plan) -> Iterator[list[str]]:
     known = [image for image in plan.images if image.steps]
     for name in known[0].steps if known else ():
         steps = [image.steps[name] for image in known]
-        largest = max(steps, key=_reads)
+        largest = max(steps, key=lambda step: step.memory)
         own = sum(step.cut.voxels / step.cut.overhead for step in steps)
         yield [
             name,
@@ -114,10 +114,6 @@ def _steps(plan: Plan) -> Iterator[list[str]]:
             f"{sum(step.cut.voxels for step in steps) / own:.2f}",
             amount(plan.memory[name]),
         ]
-
-
-def _reads(step: StepPlan) -> int:
-    return step.memory
 
 
 def _show_disk(plan: Plan) -> None:
