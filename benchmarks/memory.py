@@ -115,7 +115,7 @@ def predict(folder: Path, experiment: Experiment) -> int:
         chunks=(1, *tiles.core), shards=(len(facts.shape) + 1, *tiles.core),
     )  # fmt: skip
     tiling.open()(middle(tiles))
-    return memory.predicting(experiment, network, Subject.of(facts, facts.open_image()))
+    return memory.predicting(experiment, Subject.of(facts, facts.open_image()))
 
 
 def survey(folder: Path, experiment: Experiment) -> int:

@@ -1,7 +1,7 @@
 import numpy as np
-import PIL.Image
 import pytest
 import zarr
+from discs import experiment_on
 from pydantic import ValidationError
 
 from cellulus.data.volume import Volume
@@ -17,7 +17,6 @@ from cellulus.experiment.sections import (
     Segment,
     Train,
 )
-from cellulus.methods import ObjectCentric
 from cellulus.pipeline import memory
 from cellulus.pipeline.cap import fit_block, fit_reshaping, fit_tile, require_training
 from cellulus.pipeline.cuts import Subject
@@ -38,9 +37,8 @@ def subject(ndim, zoom=1.0, inputs=1):
 
 
 def needs(experiment, made):
-    network = experiment.network
     return (
-        memory.predicting(experiment, network, made),
+        memory.predicting(experiment, made),
         max(memory.segmenting(experiment, made)),
         memory.postprocessing(experiment, made),
     )
@@ -67,7 +65,7 @@ def test_what_is_no_size_of_memory(wrong):
 
 def test_without_a_cap_or_with_a_wide_one_nothing_changes():
     for experiment in (Experiment(), Experiment(memory="900 GB")):
-        assert fit_tile(experiment, experiment.network, subject(3)) is experiment
+        assert fit_tile(experiment, subject(3)) is experiment
         assert fit_block(experiment, subject(3)) is experiment
         assert fit_reshaping(experiment, subject(3)) is experiment
 
@@ -79,7 +77,7 @@ def test_what_is_chosen_fits_and_the_next_larger_does_not(ndim, zoom, cap):
     experiment = Experiment(memory=cap, network=Network(features=12, head_features=24))
     made = subject(ndim, zoom)
     fits = (
-        fit_tile(experiment, experiment.network, made),
+        fit_tile(experiment, made),
         fit_block(experiment, made),
         fit_reshaping(experiment, made),
     )
@@ -101,9 +99,9 @@ def test_what_is_chosen_fits_and_the_next_larger_does_not(ndim, zoom, cap):
 def test_what_was_set_is_refused_and_what_would_fit_is_said():
     experiment = Experiment(memory="1500 MB", predict=Predict(tile=96), segment=Segment(block=256))
     fitting = experiment.model_copy(update={"predict": Predict(), "segment": Segment()})
-    tile = tile_edge(fit_tile(fitting, fitting.network, subject(3)), 3)
+    tile = tile_edge(fit_tile(fitting, subject(3)), 3)
     with pytest.raises(InputError, match=rf"predict\.tile: expected at most {tile}, .* found 96"):
-        fit_tile(experiment, experiment.network, subject(3))
+        fit_tile(experiment, subject(3))
     block = block_edge(fit_block(fitting, subject(3)), 3)
     with pytest.raises(InputError, match=rf"segment\.block: expected at most {block}, .*1.5 GB"):
         fit_block(experiment, subject(3))
@@ -112,12 +110,12 @@ def test_what_was_set_is_refused_and_what_would_fit_is_said():
 def test_a_cap_that_nothing_fits_says_the_least():
     experiment = Experiment(memory="100 MB")
     least = memory.predicting(
-        experiment.model_copy(update={"predict": Predict(tile=16)}), experiment.network, subject(3)
+        experiment.model_copy(update={"predict": Predict(tile=16)}), subject(3)
     )
     said = memory.amount(least)
     with pytest.raises(InputError, match=rf"memory: .* at least about {said}, .* 100 MB"):
-        fit_tile(experiment, experiment.network, subject(3))
-    fit_tile(experiment.model_copy(update={"memory": least}), experiment.network, subject(3))
+        fit_tile(experiment, subject(3))
+    fit_tile(experiment.model_copy(update={"memory": least}), subject(3))
 
 
 def test_training_is_never_changed_but_refused():
@@ -150,16 +148,7 @@ def test_the_plan_obeys_the_cap():
 @pytest.fixture
 def capped(tmp_path):
     """Return an experiment on a small image whose cap its tiles and blocks have to be cut for."""
-    grid = np.indices((160, 220))
-    away = np.hypot(*(axis % 24 - 12 for axis in grid))
-    PIL.Image.fromarray(np.where(away < 6, 200, 20).astype(np.uint8)).save(tmp_path / "a.png")
-    return Experiment(
-        data=Data(object_diameter=12, apply=(ApplyImage(image=str(tmp_path / "a.png")),)),
-        method=ObjectCentric(passes=2, pairs=2),
-        network=Network(features=2, growth=1, head_features=2),
-        train=Train(steps=1, batch_size=1, crop=32, validate_every=1),
-        predict=Predict(batch_size=2),
-    )
+    return experiment_on(tmp_path, (160, 220), predict=Predict(batch_size=2))
 
 
 class Stop:

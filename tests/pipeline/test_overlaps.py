@@ -4,9 +4,9 @@ import logging
 
 import numpy as np
 import pytest
+from counted import Counted
 
 from cellulus.blocks import cluster
-from cellulus.blocks.crew import Alone
 from cellulus.data import writer
 from cellulus.data.readers import open_volumes
 from cellulus.data.volume import Volume
@@ -78,22 +78,6 @@ def wholes(pairs):
 def found(pairs, folder=None, **more):
     with overlaps(pairs, folder, **more) as tables:
         return [rows(table) for table in tables]
-
-
-class Counted:
-    """This process, which tells how many blocks it was asked for, and stops at one of them."""
-
-    width, left_out = 1, ()
-
-    def __init__(self, stop=None):
-        self.stop, self.asked = stop, []
-
-    def do(self, tasks):
-        for task in tasks:
-            if len(self.asked) == self.stop:
-                raise KeyboardInterrupt
-            self.asked.append(task.index)
-            yield from Alone().do([task])
 
 
 @pytest.mark.parametrize("edge", [5, 16, 37, 100])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from counted import Counted
 
 from cellulus.blocks import cluster
-from cellulus.blocks.crew import Alone
 from cellulus.data import normalise, writer
 from cellulus.data.readers import open_volumes
 from cellulus.data.volume import Volume
@@ -48,22 +48,6 @@ def exact(volume):
 
 def told(found):
     return list(found.low), list(found.high)
-
-
-class Counted:
-    """This process, which tells how many blocks it was asked for, and stops at one of them."""
-
-    width, left_out = 1, ()
-
-    def __init__(self, stop=None):
-        self.stop, self.asked = stop, []
-
-    def do(self, tasks):
-        for task in tasks:
-            if len(self.asked) == self.stop:
-                raise KeyboardInterrupt
-            self.asked.append(task.index)
-            yield from Alone().do([task])
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "i4", "f4", "f8"])

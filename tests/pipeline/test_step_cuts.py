@@ -1,19 +1,15 @@
 import math
 
 import numpy as np
-import PIL.Image
 import pytest
+from discs import experiment_on
 
 from cellulus.data.canonical import Canonical
 from cellulus.experiment.sections import (
-    ApplyImage,
-    Data,
     Experiment,
-    Network,
     Postprocess,
     Predict,
     Segment,
-    Train,
 )
 from cellulus.methods import ObjectCentric
 from cellulus.pipeline import measuring
@@ -77,20 +73,15 @@ def test_a_plane_of_a_volume_is_cut_as_an_image(foreground):
         strict=True,
     ):
         assert (b.count, b.outer, b.voxels) == (a.count, (1, *a.outer), a.voxels)
-    assert tiling(experiment, flat, 1).count == tiling(experiment, thick, 1).count
+    assert tiling(experiment, flat).count == tiling(experiment, thick).count
 
 
 @pytest.fixture
 def experiment(tmp_path):
     """Return an image of discs, cut into tiles and blocks that do not divide it."""
-    grid = np.indices((90, 118))
-    away = np.hypot(*(axis % 24 - 12 for axis in grid))
-    PIL.Image.fromarray(np.where(away < 6, 200, 20).astype(np.uint8)).save(tmp_path / "a.png")
-    return Experiment(
-        data=Data(object_diameter=12, apply=(ApplyImage(image=str(tmp_path / "a.png")),)),
-        method=ObjectCentric(passes=2, pairs=2),
-        network=Network(features=2, growth=1, head_features=2),
-        train=Train(steps=1, batch_size=1, crop=32, validate_every=1),
+    return experiment_on(
+        tmp_path,
+        (90, 118),
         predict=Predict(tile=48, empty=0.0),
         segment=Segment(block=40),
         postprocess=Postprocess(kind="cell"),

@@ -17,22 +17,20 @@ from cellulus.pipeline.extents import block_edge, tile_edge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cellulus.experiment.sections import Experiment, Network
+    from cellulus.experiment.sections import Experiment
     from cellulus.pipeline.cuts import Subject
 
 STEP = 16
 """Edges that are tried are multiples of it; it is the least that may be set [voxel]."""
 
 
-def fit_tile(experiment: Experiment, network: Network, subject: Subject) -> Experiment:
+def fit_tile(experiment: Experiment, subject: Subject) -> Experiment:
     """Return the experiment with tiles that can be predicted under its cap.
 
     Parameters
     ----------
     experiment
-        The settings.
-    network
-        Of the model.
+        The settings, with the network that predicts.
     subject
         The image.
 
@@ -42,7 +40,7 @@ def fit_tile(experiment: Experiment, network: Network, subject: Subject) -> Expe
         If a tile was set and does not fit, or none would.
     """
     setting = _Setting("predict", "tile", tile_edge(experiment, len(subject.shape)))
-    return _fit(experiment, setting, lambda made: memory.predicting(made, network, subject))
+    return _fit(experiment, setting, lambda made: memory.predicting(made, subject))
 
 
 def fit_block(experiment: Experiment, subject: Subject) -> Experiment:

@@ -105,11 +105,12 @@ class Cut:
         return cls(len(grid), grid.core, outer, read, read / math.prod(grid.shape))
 
 
-def tiling(experiment: Experiment, subject: Subject, depth: int) -> Cut:
-    """Return how the canonical grid is cut for a network of `depth`; tiles are read alike."""
+def tiling(experiment: Experiment, subject: Subject) -> Cut:
+    """Return how the canonical grid is cut for the network; tiles are read alike."""
     shape = subject.canonical
     core = tile_extent(experiment, shape)
-    outer, count = tile_input(core, depth), len(Blocks(shape, core, (0,) * len(shape)))
+    outer = tile_input(core, experiment.network.depth)
+    count = len(Blocks(shape, core, (0,) * len(shape)))
     read = count * math.prod(outer)
     return Cut(count, core, outer, read, read / math.prod(shape))
 

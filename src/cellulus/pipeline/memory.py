@@ -16,7 +16,7 @@ from cellulus.pipeline.activations import alive, kept, parameters
 from cellulus.pipeline.extents import crop_extent, sees_objects_whole
 
 if TYPE_CHECKING:
-    from cellulus.experiment.sections import Experiment, Network
+    from cellulus.experiment.sections import Experiment
     from cellulus.pipeline.cuts import Subject
 
 BASE = 580_000_000
@@ -49,9 +49,9 @@ def training(experiment: Experiment, ndim: int, inputs: int) -> int:
     return round(BASE + 4 * (crop * kept(network, ndim, inputs) + 4 * weights))
 
 
-def predicting(experiment: Experiment, network: Network, subject: Subject) -> int:
+def predicting(experiment: Experiment, subject: Subject) -> int:
     """Return what predicting a tile needs: its intensities, then its activations [byte]."""
-    outer = cuts.tiling(experiment, subject, network.depth).outer
+    network, outer = experiment.network, cuts.tiling(experiment, subject).outer
     ndim, inputs = len(outer), subject.inputs
     # What "auto" comes to is only known where the network runs.
     value = 2 if experiment.predict.precision == "bf16" else 4

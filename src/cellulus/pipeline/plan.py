@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellulus.data.volume import Volume
-    from cellulus.experiment.sections import Experiment, Network
+    from cellulus.experiment.sections import Experiment
 
 Shape = tuple[int, ...]
 
@@ -137,7 +137,7 @@ class Plan:
         return asdict(self)
 
 
-def plan(experiment: Experiment, *, training: bool = True, network: Network | None = None) -> Plan:
+def plan(experiment: Experiment, *, training: bool = True) -> Plan:
     """Open the images of an experiment, metadata only, and work out what it will do.
 
     Where every image has its own diameter, the first few are measured, which reads their middle.
@@ -148,8 +148,6 @@ def plan(experiment: Experiment, *, training: bool = True, network: Network | No
         What to do.
     training
         Whether it will train; otherwise the images to learn from need not be there.
-    network
-        That of a model, where it is another than the experiment's.
 
     Raises
     ------
@@ -159,14 +157,11 @@ def plan(experiment: Experiment, *, training: bool = True, network: Network | No
     """
     samples = open_samples(experiment) if experiment.data.apply else []
     learnt_from = open_training(experiment) if training else []
-    return plan_volumes(experiment, [s.volume for s in samples], learnt_from, network)
+    return plan_volumes(experiment, [s.volume for s in samples], learnt_from)
 
 
 def plan_volumes(
-    experiment: Experiment,
-    volumes: Sequence[Volume],
-    training: Sequence[Volume],
-    network: Network | None = None,
+    experiment: Experiment, volumes: Sequence[Volume], training: Sequence[Volume]
 ) -> Plan:
     """Work out what an experiment will do to images that are open; see `plan`."""
     everything = [*volumes, *training]
@@ -178,10 +173,10 @@ def plan_volumes(
             remedy="add a table [[data.apply]]",
         )
     ndim, inputs = common_kind(everything)
-    method, network = experiment.method, network or experiment.network
+    method, network = experiment.method, experiment.network
     if training:
         cap.require_training(experiment, ndim, inputs)
-    made = [_image(experiment, network, v, known=n < LOOKED_AT) for n, v in enumerate(volumes)]
+    made = [_image(experiment, v, known=n < LOOKED_AT) for n, v in enumerate(volumes)]
     images = tuple(image for image, _, _ in made)
     return Plan(
         ndim=ndim,
@@ -202,9 +197,7 @@ def plan_volumes(
     )
 
 
-def _image(
-    experiment: Experiment, network: Network, volume: Volume, *, known: bool
-) -> tuple[ImagePlan, int, int]:
+def _image(experiment: Experiment, volume: Volume, *, known: bool) -> tuple[ImagePlan, int, int]:
     """Return the plan of an image, and the edges of its tiles and blocks."""
     ndim, size = volume.ndim, volume.voxel_size
     tile, block = tile_edge(experiment, ndim), block_edge(experiment, ndim)
@@ -215,20 +208,19 @@ def _image(
     if length == "auto":
         made = ImagePlan(volume.name, volume.shape, size.values, size.unit, None, None, {}, {})
         return made, tile, block
-    scale = Scale.of(length, size, network.object_voxels)
-    subject = Subject(
-        volume.shape, scale.zoom, len(volume.channels), volume.dtype.itemsize,
-        network.object_voxels,
-    )  # fmt: skip
-    tiled = cap.fit_tile(experiment, network, subject)
+    width = experiment.network.object_voxels
+    scale = Scale.of(length, size, width)
+    inputs, itemsize = len(volume.channels), volume.dtype.itemsize
+    subject = Subject(volume.shape, scale.zoom, inputs, itemsize, width)
+    tiled = cap.fit_tile(experiment, subject)
     blocked = cap.fit_block(experiment, subject)
     reshaped = cap.fit_reshaping(experiment, subject)
-    tiles, surveys = cuts.tiling(tiled, subject, network.depth), cuts.surveys(blocked, subject)
+    tiles, surveys = cuts.tiling(tiled, subject), cuts.surveys(blocked, subject)
     needs = memory.segmenting(blocked, subject)
     names = [f"survey {number}" for number in range(1, len(surveys) + 1)]
     parts = [*surveys, cuts.decoding(blocked, subject)]
     steps = {
-        "predict": StepPlan(tiles, memory.predicting(tiled, network, subject)),
+        "predict": StepPlan(tiles, memory.predicting(tiled, subject)),
         **{
             name: StepPlan(cut, need)
             for name, cut, need in zip([*names, "segment"], parts, needs, strict=True)

@@ -168,7 +168,7 @@ def begin_predictions(  # noqa: PLR0913 - all that predict is told, and one thin
         )  # fmt: skip
         facts = _look(sample, experiment, card, mark, normalisation)
         facts = facts.model_copy(update={"fused": fused})
-        tiled = fit_tile(experiment, experiment.network, Subject.of(facts, sample.volume))
+        tiled = fit_tile(experiment, Subject.of(facts, sample.volume))
         tiles = tiles_of(tiled, Scale(facts.zoom).canonical_shape(facts.shape))
         spec = _spec(facts, experiment, tiles)
         result = begin(

@@ -77,7 +77,7 @@ class SampleTile:
         scale = Scale.of(diameter_of(volume, experiment.data), volume.voxel_size, width)
         inputs, itemsize = len(volume.channels), volume.dtype.itemsize
         subject = Subject(volume.shape, scale.zoom, inputs, itemsize, width)
-        tiled = cap.fit_tile(experiment, experiment.network, subject)
+        tiled = cap.fit_tile(experiment, subject)
         tiles = tiles_of(tiled, subject.canonical)
         tile = tiles[middle(tiles)]
         normalisation = model.card.normalisation or _normalisation(
