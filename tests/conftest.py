@@ -4,9 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from scipy import ndimage
 
 from cellulus.methods.base import Observation
+
+# The same examples in every run, however slow the machine, so that a failure is about the change
+# at hand; `pytest --hypothesis-profile search` looks for others.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile("fixed")
 
 DIAMETER = 20.0
 """Of the drawn objects [canonical voxel]."""

@@ -21,7 +21,7 @@ def every_pair(ndim):
 
 
 @given(SHAPES, st.integers(1, 3), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_crop_keeps_its_shape_and_stays_finite(shape, channels, seed):
     image = noise(channels, *shape)
     before = image.copy()
@@ -37,7 +37,7 @@ def test_any_crop_keeps_its_shape_and_stays_finite(shape, channels, seed):
 
 
 @given(SHAPES, st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_turn_moves_voxels_and_changes_none(shape, seed):
     image = np.arange(2 * np.prod(shape), dtype=np.float32).reshape(2, *shape)
     found = turn(image, every_pair(len(shape)), np.random.default_rng(seed))
@@ -80,7 +80,7 @@ def test_axes_of_unequal_extent_are_not_exchanged():
 
 
 @given(SHAPES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_deviation_is_no_warp(shape):
     image = noise(2, *shape)
     assert np.allclose(warp(image, 0.0, np.random.default_rng(0)), image, atol=1e-6)

@@ -148,7 +148,7 @@ def test_one_damaged_chunk_of_a_shard_is_told_from_the_others(tmp_path):
     assert np.array_equal(array[4:8, :10, :12], data[4:8, :10, :12])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_exactly_the_damaged_files_that_are_needed_are_named(tmp_path_factory, data):
     layout = data.draw(st.sampled_from(sorted(LAYOUTS)))

@@ -101,7 +101,7 @@ def test_a_fault_in_a_thread_reaches_the_caller(workers):
     st.floats(0.4, 2.5),
     st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_images_of_any_size_make_crops_cached_or_not(shape, edge, zoom, seed):
     image = image_of(noise(*shape), (zoom,) * len(shape))
     size = (edge,) * len(shape)

@@ -39,7 +39,7 @@ def _mean_by_hand(data, factors):
     return result
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.tuples(*[st.integers(1, 11)] * 3), st.tuples(*[st.integers(1, 2)] * 3))
 def test_mean_is_the_mean_of_the_voxels_covered(shape, factors):
     data = np.random.default_rng(0).random(shape).astype(np.float32)
@@ -53,7 +53,7 @@ def test_mean_of_integers_is_rounded_and_does_not_overflow():
     assert _filled(data, (2, 2), "mean").tolist() == [[255]]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.tuples(*[st.integers(1, 14)] * 3), st.tuples(*[st.integers(1, 3)] * 3))
 def test_labels_are_sampled_with_a_stride(shape, factors):
     data = np.random.default_rng(1).integers(0, 2**32, shape, dtype=np.uint32)

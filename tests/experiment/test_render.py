@@ -40,7 +40,7 @@ lengths = st.floats(min_value=1e-6, max_value=1e6, allow_nan=False)
 paths = texts.map(lambda text: "/base/x" + text.replace("/", "_").rstrip(".") + ".tif")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     diameter=st.one_of(st.just("auto"), lengths, lengths.map(lambda value: f"{value!r} um")),
     channels=st.lists(st.one_of(texts, st.integers(0, 9)), max_size=3).map(tuple),

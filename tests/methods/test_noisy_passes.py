@@ -95,7 +95,7 @@ STARTS = st.integers(-(2**40), 2**40)
 
 
 @given(st.tuples(STARTS, STARTS, STARTS), st.integers(0, 2**32), st.integers(0, 64))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_regions_that_overlap_agree(origin, seed, number):
     whole = specks((9, 12, 14), origin, 0.3, (seed, number))
     corner = tuple(a + b for a, b in zip(origin, (2, 3, 5), strict=True))

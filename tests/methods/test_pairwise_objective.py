@@ -169,7 +169,7 @@ def test_single_precision_is_precise_enough():
 
 
 @given(st.floats(1.01, 7.0), st.integers(2, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_half_a_ball_has_one_of_each_pair(radius, ndim):
     found = {tuple(d) for d in half_ball(radius, ndim).tolist()}
     mirrored = {tuple(-c for c in d) for d in found}

@@ -109,7 +109,7 @@ def slow_assign(bins, modes, bandwidth, shape):
 
 @pytest.mark.parametrize("shape", [(9, 11), (4, 5, 6)])
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_histogram_counts_the_votes_inside(shape, seed):
     bins, votes = drawn(seed, shape, 60)
     expected = np.zeros(shape, np.int32)
@@ -123,7 +123,7 @@ def test_the_histogram_counts_the_votes_inside(shape, seed):
 
 @pytest.mark.parametrize("shape", [(13, 12), (6, 7, 5)])
 @given(seed=st.integers(0, 10**6), bandwidth=BANDWIDTHS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_modes_are_those_of_the_definition(shape, seed, bandwidth):
     bins, votes = drawn(seed, shape, 40)
     counts = histogram(bins, votes, shape)
@@ -131,7 +131,7 @@ def test_modes_are_those_of_the_definition(shape, seed, bandwidth):
 
 
 @given(seed=st.integers(0, 10**6), bandwidth=BANDWIDTHS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_modes_of_a_few_equal_counts_are_those_of_the_definition(seed, bandwidth):
     """Full of ties: plateaus, and peaks of one height."""
     rng = np.random.default_rng(seed)
@@ -141,7 +141,7 @@ def test_modes_of_a_few_equal_counts_are_those_of_the_definition(seed, bandwidth
 
 @pytest.mark.parametrize("shape", [(13, 12), (6, 7, 5)])
 @given(seed=st.integers(0, 10**6), bandwidth=BANDWIDTHS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_embeddings_go_to_the_nearest_mode_within_the_bandwidth(shape, seed, bandwidth):
     bins, _ = drawn(seed, shape, 50)
     rng = np.random.default_rng(seed)
@@ -158,7 +158,7 @@ def clusters_of(bins, votes, bandwidth, shape):
 
 @pytest.mark.parametrize("shape", [(70, 64), (30, 34, 28)])
 @given(seed=st.integers(0, 10**6), bandwidth=BANDWIDTHS, blobs=st.integers(3, 60))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_cuts_through_the_lattice_change_nothing_beyond_the_reach(shape, seed, bandwidth, blobs):
     """Each embedding deep inside a cut finds the mode it finds in the whole, at the same place."""
     rng = np.random.default_rng(seed)
@@ -198,7 +198,7 @@ def test_a_smaller_margin_would_change_something():
 
 
 @given(seed=st.integers(0, 10**6), bandwidth=BANDWIDTHS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_single_plane_clusters_as_its_image(seed, bandwidth):
     bins, votes = drawn(seed, (30, 25), 200)
     flat_modes, flat = clusters_of(bins, votes, bandwidth, (30, 25))
@@ -224,7 +224,7 @@ def test_votes_are_added_to_those_before():
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 0.8), (1.3, 2.0, 0.7)])
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_embeddings_are_binned_where_they_lie_and_far_ones_are_none(spacing, seed):
     """Voxel by voxel, with gaps in the prediction; the lattice shows a part of the bins."""
     rng = np.random.default_rng(seed)

@@ -21,7 +21,7 @@ def slowly(values, groups, share, count):
 finite = st.floats(-100, 100, width=32)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(data=st.data(), share=st.floats(0, 1), extra=st.integers(0, 3))
 def test_it_is_the_order_statistic_at_or_below(data, share, extra):
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=6))

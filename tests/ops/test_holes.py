@@ -34,7 +34,7 @@ shapes = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(npst.arrays(np.uint32, shapes, elements=st.sampled_from([0, 1, 1, 1, 2])))
 def test_they_are_those_of_each_piece(labels):
     expected = slowly(labels)

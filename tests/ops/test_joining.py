@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -12,7 +12,6 @@ shapes = npst.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=6)
 arrays = npst.arrays(np.uint32, shapes, elements=st.integers(0, 5))
 
 
-@settings(deadline=None)
 @given(arrays, st.integers(0, 3))
 def test_names_without_voxels_are_left_out_and_the_others_keep_theirs(labels, extra):
     names = np.arange(2 * (5 + extra)).reshape(-1, 2) * 10
@@ -25,7 +24,6 @@ def test_names_without_voxels_are_left_out_and_the_others_keep_theirs(labels, ex
     assert np.array_equal(labels, before)
 
 
-@settings(deadline=None)
 @given(arrays, st.integers(-4, 4))
 def test_extents_are_those_of_the_voxels(labels, first):
     dense, names = compact(labels, np.arange(5)[:, None])

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import ndimage
@@ -25,8 +25,6 @@ arrays = npst.arrays(np.uint32, shapes, elements=st.sampled_from([0, 0, 1, 2, 7,
 # Mostly one object with gaps: this is where holes are.
 holed = npst.arrays(np.uint32, shapes, elements=st.sampled_from([0, 3, 3, 3, FAR]))
 distances = st.sampled_from([0.0, 0.7, 1.0, 1.5, 2.0, 3.0])
-quick = settings(deadline=None)  # the first call compiles
-
 EVERY = {
     "relabel": ops.relabel,
     "grow": lambda a: ops.grow(a, 1.5, (1.0,) * a.ndim),
@@ -57,7 +55,6 @@ def ids_of(array):
 
 
 @given(arrays)
-@quick
 @pytest.mark.parametrize("name", EVERY)
 def test_uint32_of_the_same_shape_and_the_input_left_alone(name, array):
     before = array.copy()
@@ -69,7 +66,6 @@ def test_uint32_of_the_same_shape_and_the_input_left_alone(name, array):
 
 
 @given(arrays)
-@quick
 @pytest.mark.parametrize("name", IDEMPOTENT)
 def test_twice_is_once(name, array):
     once = EVERY[name](array)
@@ -77,7 +73,6 @@ def test_twice_is_once(name, array):
 
 
 @given(holed.filter(lambda a: a.ndim == 2))
-@quick
 @pytest.mark.parametrize("name", EVERY)
 def test_one_plane_is_an_image(name, array):
     for axis in range(3):
@@ -86,7 +81,6 @@ def test_one_plane_is_an_image(name, array):
 
 
 @given(arrays)
-@quick
 @pytest.mark.parametrize("name", EVERY)
 def test_empty_stays_empty(name, array):
     assert not EVERY[name](np.zeros_like(array)).any()
@@ -125,7 +119,6 @@ def test_relabel_of_no_voxels():
 
 
 @given(arrays, distances)
-@quick
 def test_grow_gives_voxels_to_the_nearest_object(array, distance):
     result = ops.grow(array, distance, spaced(array)).ravel()
     flat = array.ravel()
@@ -149,7 +142,6 @@ def test_grow_reaches_voxels_at_exactly_the_distance_and_ties_go_to_the_smaller_
 
 
 @given(arrays.filter(lambda a: min(a.shape) > 1), distances)
-@quick
 def test_grow_does_not_depend_on_the_order_of_axes_nor_on_flips(array, distance):
     grown = ops.grow(array, distance, (1.0,) * array.ndim)
     flipped = np.flip(array).T
@@ -157,7 +149,6 @@ def test_grow_does_not_depend_on_the_order_of_axes_nor_on_flips(array, distance)
 
 
 @given(arrays, distances, st.integers(0, 3))
-@quick
 def test_grow_of_a_block_with_its_halo_is_that_of_the_whole(array, distance, cut):
     reach = int(np.ceil(distance / spaced(array)[0]))
     outer = slice(max(cut - reach, 0), cut + 1 + reach)
@@ -187,7 +178,6 @@ def test_shrink_foreground_keeps_what_is_far_from_background(array, distance):
 
 
 @given(arrays, distances)
-@quick
 def test_growing_then_shrinking_is_a_closing(array, distance):
     def close(a):
         grown = ops.grow(a, distance, spaced(a))

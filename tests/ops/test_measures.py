@@ -65,7 +65,7 @@ def test_measures_are_those_of_scikit_image(shape):
     assert np.allclose(found.means, [p.intensity_mean for p in expected], rtol=1e-12)
 
 
-@settings(deadline=None, max_examples=30)  # the first call compiles
+@settings(max_examples=30)
 @given(st.sampled_from([(23, 31), (9, 12, 14)]), st.integers(0, 10**6))
 def test_any_cutting_gives_the_same_to_the_last_bit(shape, seed):
     rng = np.random.default_rng(seed)

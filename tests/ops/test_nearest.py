@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import ndimage
@@ -23,7 +23,6 @@ def squares(array, spacing):
     return total
 
 
-@settings(deadline=None)
 @given(arrays, spacings)
 def test_distances_are_the_least_of_all(array, spacing):
     spacing = spacing[-array.ndim :]
@@ -44,7 +43,6 @@ def test_distances_are_scipys(shape, spacing):
     assert np.array_equal(turned, distance_to(marked, spacing))
 
 
-@settings(deadline=None)
 @given(arrays, spacings, st.sampled_from([0.0, 1.0, 2.3, 4.0, 100.0]))
 def test_the_nearest_and_of_equally_near_ones_the_smallest_id(array, spacing, reach):
     spacing = spacing[-array.ndim :]

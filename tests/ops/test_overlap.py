@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -33,7 +33,6 @@ def brute(labels, truth):
     return dict(Counter(zip(labels.ravel().tolist(), truth.ravel().tolist(), strict=True)))
 
 
-@settings(deadline=None)  # the first call compiles
 @given(pairs_of_arrays)
 def test_table_counts_every_pair(arrays):
     labels, truth = arrays
@@ -77,7 +76,6 @@ def test_ids_may_be_sparse_and_large():
     assert table.truth_sizes.tolist() == [2, 1]
 
 
-@settings(deadline=None)  # the first call compiles
 @given(pairs_of_arrays, st.integers(0, 5))
 def test_tables_of_blocks_add_up(arrays, cut):
     labels, truth = arrays

@@ -26,7 +26,7 @@ def slowly(counts, weights):
 @pytest.mark.parametrize("shape", [(1, 15, 18), (20, 1, 19), (13, 12, 14), (40, 9, 11), (2, 2, 2)])
 @given(seed=st.integers(0, 10**6), bandwidth=st.sampled_from([0.5, 1.0, 3.7, 10.0]),
        share=st.sampled_from([0.002, 0.02, 0.5]))  # fmt: skip
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_they_are_the_local_maxima_of_the_density(shape, seed, bandwidth, share):
     rng = np.random.default_rng(seed)
     counts = np.where(rng.random(shape) < share, rng.integers(1, 4, shape), 0).astype(np.int32)

@@ -27,7 +27,7 @@ def slowly(labels, across_corners):
     return pieces
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(arrays, st.booleans())
 def test_they_are_those_of_each_label_in_the_order_of_their_first_voxels(labels, across_corners):
     pieces, owner, sizes = find_pieces(labels, across_corners=across_corners)
@@ -37,7 +37,7 @@ def test_they_are_those_of_each_label_in_the_order_of_their_first_voxels(labels,
     assert np.array_equal(sizes, np.bincount(pieces.ravel()))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(npst.arrays(np.uint32, shapes, elements=st.sampled_from([0, 0, 1, 2, 3])))
 def test_the_largest_piece_of_each_and_of_equal_ones_the_first(labels):
     pieces = slowly(labels, across_corners=True)

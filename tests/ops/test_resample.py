@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cellulus.ops.resample import reflect, resample, single, source_region, taps
@@ -53,7 +53,6 @@ def test_no_voxel_within_reach_is_forgotten(zoom, widen):
         assert np.allclose(found, expected, atol=1e-6)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(
     st.tuples(ZOOMS, ZOOMS),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),

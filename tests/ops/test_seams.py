@@ -6,7 +6,7 @@ from operator import add
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -42,13 +42,11 @@ def brute(slab):
     )
 
 
-@settings(deadline=None)  # the first call compiles
 @given(slabs)
 def test_every_pair_and_object_is_counted(slab):
     assert crossing(slab) == brute(slab)
 
 
-@settings(deadline=None)
 @given(slabs, st.integers(0, 6))
 def test_parts_of_a_plane_add_up(slab, cut):
     parts = [overlap_table(*half) for half in (slab[:, :cut], slab[:, cut:])]

@@ -40,7 +40,7 @@ def slowly_linked(first, second, least):
     }
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data(), least=st.sampled_from([0.1, 0.3, 0.5, 1.0]))
 def test_links_are_those_of_sets_of_voxels(data, least):
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, max_side=5))
@@ -55,7 +55,7 @@ def test_links_are_those_of_sets_of_voxels(data, least):
         assert iou == len(here & there) / len(here | there)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_links_are_mutual_and_a_plane_is_an_image(data):
     shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=6))
@@ -115,7 +115,7 @@ def slowly_united(links, ids, extents, widest):
     return [min(groups[int(i)]) for i in ids], refused
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(data=st.data(), widest=st.sampled_from([(3, 3), (6, 4), (12, 12), (ENDLESS, ENDLESS)]))
 def test_what_is_united_is_what_sets_say(data, widest):
     count = data.draw(st.integers(0, 12))

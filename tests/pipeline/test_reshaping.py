@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -123,7 +123,6 @@ def test_pieces_go_before_sizes_are_measured():
     st.booleans(),
     st.floats(0, 0.5),
 )
-@settings(deadline=None)
 def test_cleaning_twice_is_cleaning_once(labels, largest, holes, border, size):
     options = {
         "keep_largest": largest, "fill_holes": holes, "clear_border": border, "min_size": size,

@@ -33,7 +33,7 @@ def store(path, grey, chunks, shards=None, ngff="0.5"):
     return pending.publish()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_any_part_of_any_chunks_is_the_part_of_the_whole(tmp_path_factory, data):
     """Chunks and shards that divide neither each other's parts, nor the image."""

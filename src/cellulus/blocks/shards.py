@@ -32,14 +32,13 @@ def fit_shards(
 
 
 def _along(extent: int, core: int, chunk: int, shard: int) -> tuple[int, int]:
-    per_shard = max(1, shard // chunk)
     if core >= extent:
         needed = -(-extent // chunk)
-        return chunk, chunk * min(per_shard, needed)
+        return chunk, chunk * min(max(1, shard // chunk), needed)
     # Of what divides the block, the nearest to what was asked for: a block of 127 is one chunk,
     # not 127 along each axis.
     divisors = (c for c in range(1, core + 1) if core % c == 0)
     chunk = min(divisors, key=lambda c: max(c, chunk) / min(c, chunk))
-    inside = core // chunk
-    count = max(k for k in range(1, min(per_shard, inside) + 1) if inside % k == 0)
+    inside, most = core // chunk, max(1, shard // chunk)
+    count = max(k for k in range(1, min(most, inside) + 1) if inside % k == 0)
     return chunk, chunk * count
