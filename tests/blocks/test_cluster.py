@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from dask.system import CPU_COUNT
 from distributed import LocalCluster
 from squares import Squares
 
@@ -336,3 +337,9 @@ def test_gpus_are_dealt_out(squares, caplog, monkeypatch):
 def test_without_gpus_the_environment_stays_as_it_is(pair):
     said = os.environ.get("CUDA_VISIBLE_DEVICES")
     assert set(pair._client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()) == {said}
+
+
+def test_workers_share_the_cores_and_keep_their_memory(pair):
+    """Dask's own workers compute with one thread, and give back what a block needed."""
+    for name, value in cluster.environment(max(1, CPU_COUNT // 2)).items():
+        assert set(pair._client.run(os.getenv, name).values()) == {str(value)}, name

@@ -116,6 +116,7 @@ def test_a_job_is_asked_for_in_the_words_of_slurm(queue, logs):
     }  # fmt: skip
     lines = body.splitlines()
     assert "export NUMBA_NUM_THREADS=6" in lines
+    assert "export MALLOC_ARENA_MAX=1" in lines
     assert lines.index("module load cuda") < lines.index("export OMP_NUM_THREADS=5")
     (worker,) = [line for line in lines if "dask_worker" in line]
     assert worker.startswith(sys.executable)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from cellulus.blocks.cluster import LOST, RULES, THREADS, UNSEEN, deaf_to_interrupts
+from cellulus.blocks.cluster import LOST, RULES, UNSEEN, deaf_to_interrupts, environment
 from cellulus.blocks.queued import Jobs
 from cellulus.errors import MissingError
 from cellulus.settings import Settings
@@ -136,7 +136,8 @@ def _ours() -> Iterator[None]:
 
 def _options(settings: Slurm, logs: Path) -> dict[str, Any]:
     """Return what `dask_jobqueue.SLURMCluster` is told."""
-    exports = [f"export {name}={settings.cores}" for name in THREADS]
+    variables = environment(settings.cores).items()
+    exports = [f"export {name}={value}" for name, value in variables]
     output = f"--output={shlex.quote(str(logs.absolute()))}/%j.log"
     return {
         "job_cls": _job_class(),
