@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellulus.ops.resample import reflect, resample, single, source_region, taps
+from cellulus.ops.resample import reflect, resample, source_region, taps
 
 ZOOMS = st.floats(0.15, 5.0)
 
@@ -173,9 +173,26 @@ def test_it_is_what_whole_arrays_give_bit_by_bit(shape, zoom, widen, dtype):
 
 
 def test_every_half_becomes_its_single():
+    """A voxel between two equal ones is what they are, whatever that is."""
     every = np.arange(2**16, dtype=np.uint16).view(np.float16)
     with np.errstate(invalid="ignore"):
         expected = every.astype(np.float32)
-    assert np.array_equal(single(every), expected, equal_nan=True)
-    assert single(every[::2].reshape(4, -1)).shape == (4, 2**13)
-    assert single(np.arange(5, dtype=np.uint8)).dtype == np.float32
+    data, region, between = every.repeat(2)[None], (slice(0, 2**17),), 4 * np.arange(2**16) + 1
+    found = resample(data, region, [between], (2.0,), (2**17,))[0]
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+def test_halves_need_not_lie_in_order():
+    data = noise(2, 9, 8, 7).astype(np.float16)
+    expected = whole(data.astype(np.float32), (0.5, 2.0, 1.3))
+    assert np.array_equal(whole(np.asfortranarray(data), (0.5, 2.0, 1.3)), expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 7), (5, 8, 7)])
+def test_it_goes_where_it_is_told(shape):
+    data, zoom = noise(2, *shape), (1.5,) * len(shape)
+    expected = whole(data, zoom)
+    room = np.zeros((*expected.shape[::-1],), np.float32).T  # not in order either
+    index, everything = [np.arange(n) for n in room.shape[1:]], tuple(slice(0, n) for n in shape)
+    assert resample(data, everything, index, zoom, shape, out=room) is room
+    assert np.array_equal(room, expected)

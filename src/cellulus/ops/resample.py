@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
 from cellulus.ops.volume import as_volume
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-with np.errstate(invalid="ignore"):  # some are signals
-    _HALVES = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def reflect(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -85,6 +83,7 @@ def resample(
     shape: tuple[int, ...],
     *,
     widen: bool = True,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Return the output voxels `index` of a grid resampled by `zoom`.
 
@@ -102,37 +101,29 @@ def resample(
         Extent of the whole input.
     widen
         As in `taps`.
+    out
+        Where to put the result; a new array by default.
 
     Returns
     -------
     resampled
         ``(C, *[len(i) for i in index])`` float32.
     """
-    still = (np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32))
+    still = (np.zeros((1, 1), np.uint32), np.ones((1, 1), np.float32))
     made = [still] * (3 - len(index))
     for i, z, n, part in zip(index, zoom, shape, region, strict=True):
         source, weight = taps(i, z, n, widen=widen)
-        made.append((source - part.start, weight))
-    result = np.empty((len(data), *(len(i) for i in index)), np.float32)
+        # Where rounding asks for one voxel more, that has no weight to speak of.
+        inside = np.clip(source - part.start, 0, part.stop - part.start - 1)
+        # Indices without a sign need no look whether they count from the end.
+        made.append((inside.T.astype(np.uint32, order="C"), np.ascontiguousarray(weight.T)))
+    result = np.empty((len(data), *(len(i) for i in index)), np.float32) if out is None else out
     for one, target in zip(data, result, strict=True):
-        _resample(as_volume(single(one)), tuple(made), as_volume(target))
+        # Halves pass as their bits: Numba does not know them.
+        is_half = one.dtype == np.float16
+        values = one.view(np.uint16) if is_half else one.astype(np.float32, copy=False)
+        _resample(as_volume(values), tuple(made), target[(np.newaxis,) * (3 - target.ndim)])
     return result
-
-
-def single(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Return values in single precision; those in half are looked up, which NumPy does not do."""
-    if values.dtype != np.float16:
-        return values.astype(np.float32, copy=False)
-    bits = np.ascontiguousarray(values).view(np.uint16)
-    result = np.empty(values.shape, np.float32)
-    _look_up(bits.ravel(), _HALVES, result.ravel())
-    return result
-
-
-@njit(cache=True, nogil=True)
-def _look_up(bits: Any, table: Any, result: Any) -> None:
-    for i in range(bits.size):
-        result[i] = table[bits[i]]
 
 
 @njit(cache=True, nogil=True)
@@ -143,20 +134,44 @@ def _resample(data: Any, taps: Any, result: Any) -> None:
     for z in range(result.shape[0]):
         for y in range(data.shape[1]):
             plane[y] = 0
-            for tap in range(source_z.shape[1]):
-                _add(plane[y], data[source_z[z, tap], y], weight_z[z, tap])
+            for tap in range(len(source_z)):
+                _add(plane[y], data[source_z[tap, z], y], weight_z[tap, z])
         for y in range(result.shape[1]):
             row[:] = 0
-            for tap in range(source_y.shape[1]):
-                _add(row, plane[source_y[y, tap]], weight_y[y, tap])
-            for x in range(result.shape[2]):
-                total = np.float32(0)
-                for tap in range(source_x.shape[1]):
-                    total += row[source_x[x, tap]] * weight_x[x, tap]
-                result[z, y, x] = total
+            for tap in range(len(source_y)):
+                _add(row, plane[source_y[tap, y]], weight_y[tap, y])
+            result[z, y] = 0
+            for tap in range(len(source_x)):
+                _pick(result[z, y], row, source_x[tap], weight_x[tap])
 
 
 @njit(cache=True, nogil=True)
 def _add(total: Any, values: Any, weight: Any) -> None:
     for x in range(total.size):
-        total[x] += values[x] * weight
+        total[x] += _single(values[x]) * weight
+
+
+@njit(cache=True, nogil=True)
+def _pick(total: Any, values: Any, source: Any, weight: Any) -> None:
+    for x in range(total.size):
+        total[x] += values[source[x]] * weight[x]
+
+
+def _single(value: Any) -> Any:
+    """Return a value in single precision: one that is, or the bits of a half."""
+    raise NotImplementedError  # compiled alone
+
+
+@overload(_single)
+def _compile_single(value: Any) -> Any:
+    def as_it_is(value: Any) -> Any:
+        return value
+
+    def of_half(value: Any) -> Any:
+        sign, rest = np.uint32(value & 0x8000) << 16, np.uint32(value & 0x7FFF) << 13
+        if rest >= 0x0F800000:  # infinite, or no number
+            return np.uint32(sign | rest | 0x7F800000).view(np.float32)
+        # The exponents of halves begin 112 later.
+        return np.uint32(sign | rest).view(np.float32) * np.float32(2.0**112)
+
+    return as_it_is if value == types.float32 else of_half

@@ -170,8 +170,14 @@ class Prediction:
         Linear between canonical voxels, never averaged: offsets of neighbours must not mix.
         """
         index, needed = _indices(region), self.needed(region)
-        data = self.volume.read(needed)  # as stored: half as large
-        return resample(data, needed, index, self._zoom, self.volume.shape, widen=False)
+        channels, shape = self.volume.channels, self.volume.shape
+        result = np.empty((len(channels), *(len(i) for i in index)), np.float32)
+        for channel, target in zip(channels, result, strict=True):
+            # One at a time, so that the others take no memory yet.
+            stored = replace(self.volume, channels=(channel,))
+            resample(stored.read(needed), needed, index, self._zoom, shape,
+                     widen=False, out=target[np.newaxis])  # fmt: skip
+        return result
 
     def needed(self, region: Region) -> Region:
         """Return the part of the canonical grid that a part of the image's grid is made from."""
