@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 from scipy import spatial
 
-from cellulus.ops.density import KERNEL_SHARE, WEIGHT_UNIT, kernel, mode_reach, reach
+from cellulus.ops.density import KERNEL_SHARE, WEIGHT_UNIT, kernel, mode_reach
 from cellulus.ops.peaks import find_peaks
 from cellulus.ops.volume import as_volume
 
@@ -41,7 +41,6 @@ __all__ = [
     "kernel",
     "look_up",
     "mode_reach",
-    "reach",
     "territories",
 ]
 

@@ -35,8 +35,3 @@ def mode_reach(bandwidth: float) -> float:
     for its neighbours, and one at each end for rounding.
     """
     return bandwidth + len(kernel(bandwidth)) // 2 + 3
-
-
-def reach(bandwidth: float) -> float:
-    """Return how far from an embedding the choice of its mode can depend on others [bin]."""
-    return bandwidth + mode_reach(bandwidth)
