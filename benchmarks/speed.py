@@ -92,7 +92,7 @@ def training(network: UNet, image: torch.Tensor) -> float:
 
 def prediction(network: UNet, image: torch.Tensor) -> float:
     """Return the time of 32 noisy passes over one tile."""
-    ask = ObjectCentric(passes=32).inference(0, 4)
+    ask = ObjectCentric(passes=32).inference(20.0, 0, 4)
 
     def predict() -> None:
         with torch.inference_mode(), arithmetic(choose_device("cpu"), "auto"):

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from cellulus import methods
+from cellulus.errors import InputError
 from cellulus.experiment.sections import Experiment, Network
 from cellulus.methods.base import MethodSettings, Observation
 from cellulus.nn import shapes
@@ -168,7 +169,7 @@ def test_its_inference_answers_for_every_voxel_inside_whatever_the_batch(method,
     image, origin = picture(1, *(extent,) * ndim), (-4, 6, 10)[:ndim]
     made = network(settings, ndim)
     with torch.inference_mode():
-        found = [settings.inference(3, size)(made, image, origin) for size in (1, 5)]
+        found = [settings.inference(OBJECT_VOXELS, 3, size)(made, image, origin) for size in (1, 5)]
     inner = shapes.output_size(extent, DEPTH)
     assert found[0].shape == (len(settings.channels(ndim)), *(inner,) * ndim)
     assert found[0].dtype == torch.float32
@@ -178,10 +179,32 @@ def test_its_inference_answers_for_every_voxel_inside_whatever_the_batch(method,
 
 @EACH
 @NDIM
+@pytest.mark.parametrize("tta", [False, True])
+def test_its_network_is_shown_as_many_images_as_it_says(method, ndim, tta):
+    """The memory of predicting is planned by it."""
+    settings, sizes = method(), []
+    image, made = picture(1, *(shapes.legal_size(20, DEPTH),) * ndim), network(settings, ndim)
+
+    def counting(images):
+        sizes.append(len(images))
+        return made(images)
+
+    if tta and not settings.has_tta:
+        with pytest.raises(InputError, match=r"predict\.tta"):
+            settings.inference(OBJECT_VOXELS, 0, 3, tta=True)
+        return
+    with torch.inference_mode():
+        settings.inference(OBJECT_VOXELS, 0, 3, tta=tta)(counting, image, (0,) * ndim)
+    assert sum(sizes) == settings.views(ndim, tta=tta)
+    assert max(sizes) <= 3
+
+
+@EACH
+@NDIM
 def test_its_inference_does_not_depend_on_how_the_image_was_cut(method, ndim):
     settings, halo, step = method(), shapes.halo(DEPTH), shapes.stride(DEPTH)
     image = picture(1, *(2 * halo + 8,) * ndim)
-    made, ask = network(settings, ndim), settings.inference(0, 4)
+    made, ask = network(settings, ndim), settings.inference(OBJECT_VOXELS, 0, 4)
     with torch.inference_mode():
         whole = ask(made, image, (0,) * ndim)
         part = ask(made, image[(slice(None), *[slice(step, 2 * halo + 6)] * ndim)], (step,) * ndim)

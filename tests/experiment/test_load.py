@@ -144,6 +144,14 @@ def test_a_crop_below_the_view_of_the_network():
     parse(f"{text}{GOOD}", source="", base=Path(), overrides=["train.crop=44"])
 
 
+def test_orientations_of_a_method_without_them():
+    fault = only(GOOD, "predict.tta=true")
+    assert (fault.where, fault.key) == ("--set predict.tta=true", "predict.tta")
+    assert fault.expected.startswith("false")
+    assert fault.found == "true with object_centric"
+    assert parse(GOOD, source="", base=Path(), overrides=["predict.tta=false"])
+
+
 def test_a_largest_size_below_the_smallest():
     assert only(GOOD, "postprocess.max_size=1", "postprocess.min_size=2").key.endswith("max_size")
 

@@ -98,6 +98,9 @@ def test_memory_grows_with_what_bounds_it():
     base = memory()
     assert memory(train=Train(batch_size=16))["train"] - BASE > 1.8 * (base["train"] - BASE)
     assert memory(predict=Predict(tile=1024))["predict"] > 2 * base["predict"]
+    many = memory(predict=Predict(batch_size=16))["predict"] - BASE
+    assert many > 3 * (base["predict"] - BASE)
+    assert memory(predict=Predict(batch_size=64))["predict"] - BASE == many, "16 passes are all"
     wide = memory(segment=Segment(block=4096))
     assert wide["segment"] - BASE > 3 * (base["segment"] - BASE)
     assert memory(postprocess=Postprocess(grow=0.0)).keys() == base.keys()

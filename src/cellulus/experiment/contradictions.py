@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellulus.experiment.faults import Finding
+from cellulus.experiment.faults import Finding, models_in
+from cellulus.methods import AnyMethod
+from cellulus.methods.base import MethodSettings
 from cellulus.nn import shapes
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ def contradictions(experiment: Experiment) -> Iterator[Finding]:
     """Return every pair of settings that do not go together."""
     yield from _data(experiment)
     yield from _sizes(experiment)
+    yield from _orientations(experiment)
     yield from _postprocess(experiment)
 
 
@@ -39,6 +42,14 @@ def _sizes(experiment: Experiment) -> Iterator[Finding]:
             f'at least {need}, the view of a network of depth {depth}, or "auto"',
             str(crop),
         )
+
+
+def _orientations(experiment: Experiment) -> Iterator[Finding]:
+    method = experiment.method
+    if experiment.predict.tta and not method.has_tta:
+        able = (m for m in models_in(AnyMethod) if issubclass(m, MethodSettings) and m.has_tta)
+        names = "".join(f' or method.name = "{m.model_fields["name"].default}"' for m in able)
+        yield Finding(("predict", "tta"), f"false{names}", f"true with {method.name}")
 
 
 def _postprocess(experiment: Experiment) -> Iterator[Finding]:

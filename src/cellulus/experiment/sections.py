@@ -189,7 +189,9 @@ class Predict(Settings):
     tile: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
     """Edge of a tile [canonical voxel]; bounds the memory. "auto" is 512 in 2D and 96 in 3D."""
     batch_size: int = Field(default=4, ge=1)
-    """Noisy passes sent through the network together."""
+    """Noisy passes, or orientations of a tile, sent through the network together."""
+    tta: bool = False
+    """Average over turns and flips of a tile, 8 in 2D and 16 in 3D: as many times slower."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; "auto" is bf16 where the device is faster with it."""
     empty: float = Field(default=0.05, ge=0, lt=1)

@@ -185,6 +185,8 @@ class MethodSettings(Settings):
     """What must be annotated to train."""
     source: ClassVar[str]
     """The paper."""
+    has_tta: ClassVar[bool] = False
+    """Whether its answers can be averaged over orientations of the image (`predict.tta`)."""
 
     @abstractmethod
     def outputs(self, ndim: int) -> int:
@@ -199,8 +201,31 @@ class MethodSettings(Settings):
         """Return what training minimises, for objects `object_voxels` wide in `ndim` dimensions."""
 
     @abstractmethod
-    def inference(self, seed: int, batch_size: int) -> Inference:
-        """Return how the network is asked, `batch_size` images at a time."""
+    def views(self, ndim: int, *, tta: bool = False) -> int:
+        """Return how many variants of an image the network is shown to predict it once."""
+
+    @abstractmethod
+    def inference(
+        self, object_voxels: float, seed: int, batch_size: int, *, tta: bool = False
+    ) -> Inference:
+        """Return how the network is asked.
+
+        Parameters
+        ----------
+        object_voxels
+            Width of an object [canonical voxel].
+        seed
+            Of whatever is random.
+        batch_size
+            Variants of an image that go through the network together.
+        tta
+            Whether answers are averaged over orientations of the image.
+
+        Raises
+        ------
+        InputError
+            If that is asked of a method that cannot (`has_tta`).
+        """
 
     @abstractmethod
     def reach(self, object_voxels: float) -> Reach:

@@ -55,7 +55,8 @@ def predicting(experiment: Experiment, subject: Subject) -> int:
     ndim, inputs = len(outer), subject.inputs
     # What "auto" comes to is only known where the network runs.
     value = 2 if experiment.predict.precision == "bf16" else 4
-    count = experiment.predict.batch_size
+    views = experiment.method.views(ndim, tta=experiment.predict.tta)
+    count = min(experiment.predict.batch_size, views)
     weights = 4 * parameters(network, ndim, inputs, experiment.method.outputs(ndim))
     answers = 4 * (3 * count + 4) * len(experiment.method.channels(ndim)) * math.prod(outer)
     images = 4 * inputs * (1 + 2 * count) * math.prod(outer)

@@ -243,5 +243,6 @@ def _how(experiment: Experiment, tiles: Blocks) -> dict[str, object]:
         "method": experiment.method.model_dump(mode="json"),
         "seed": experiment.seed,
         "empty": experiment.predict.empty,
+        "tta": experiment.predict.tta,
         "tile": list(tiles.core),
     }

@@ -50,7 +50,10 @@ class Predictor:
         self.quarter = max(1, int(model.card.network.object_voxels / 4))
         self.place = choose_device(device)
         self.network = model.network.to(self.place)
-        self.ask = experiment.method.inference(experiment.seed, experiment.predict.batch_size)
+        self.ask = experiment.method.inference(
+            model.card.network.object_voxels, experiment.seed, experiment.predict.batch_size,
+            tta=experiment.predict.tta,
+        )  # fmt: skip
 
     def __call__(self, image: Canonical, tile: Block) -> NDArray[np.float32] | None:
         """Return the prediction in a tile of the canonical grid, ``(channels, *core)``.

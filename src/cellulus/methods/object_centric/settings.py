@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from cellulus.errors import InputError
 from cellulus.methods.base import Decoder, Inference, MethodSettings, Objective, Reach
 
 
@@ -58,8 +59,20 @@ class ObjectCentric(MethodSettings):
 
         return PairwiseObjective(self, ndim, object_voxels)
 
-    def inference(self, seed: int, batch_size: int) -> Inference:
+    def views(self, ndim: int, *, tta: bool = False) -> int:
+        """Return the number of noisy passes."""
+        return self.passes
+
+    def inference(
+        self, object_voxels: float, seed: int, batch_size: int, *, tta: bool = False
+    ) -> Inference:
         """Return mean and spread over noisy passes (section 3.2 of the paper)."""
+        if tta:
+            raise InputError(
+                "predict.tta",
+                expected=f"false: {self.name} averages noisy passes already",
+                found="true",
+            )
         from cellulus.methods.object_centric.inference import NoisyPasses
 
         return NoisyPasses(self, seed, batch_size)
