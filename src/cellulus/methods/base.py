@@ -66,11 +66,34 @@ class Objects:
     anchors: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Target:
+    """What is annotated in the crops of a batch, on the canonical grid.
+
+    Attributes
+    ----------
+    labels
+        ``(B, *S)`` int64, as wide as the images that the network sees: 0 is background, -1 is not
+        annotated and no term of a loss may see it, 1 to N are the objects of a crop.
+    centres
+        ``(B, N, D)`` float32 [canonical voxel from the crop's first corner: the middle of voxel i
+        is i + 0.5]; of whole objects, so that those of cut ones may lie outside of the crop. NaN
+        beyond the objects of a crop; N is that of the crop with most, and may be 0.
+    """
+
+    labels: torch.Tensor
+    centres: torch.Tensor
+
+
 class Objective(Protocol):
     """What training minimises."""
 
     def __call__(
-        self, output: torch.Tensor, image: torch.Tensor, generator: torch.Generator
+        self,
+        output: torch.Tensor,
+        image: torch.Tensor,
+        generator: torch.Generator,
+        target: Target | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return the terms of the loss, scalars by name; ``"loss"`` is their weighted sum.
 
@@ -82,6 +105,13 @@ class Objective(Protocol):
             What the network saw, ``(B, C, *S + 2 halo)``.
         generator
             Source of every random choice, on the CPU.
+        target
+            What is annotated there; None where the method needs nothing.
+
+        Raises
+        ------
+        InputError
+            If the method cannot learn from that.
         """
 
     def constant(self, output: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
