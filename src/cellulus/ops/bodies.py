@@ -11,6 +11,7 @@ Ties go to the first in lexicographic order of coordinates. Knows nothing of int
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+_STEPS = np.uint32(2**32 - 27)
+"""Numbers from here on are no pieces but steps to the 27 voxels around, in lexicographic order."""
+_STAY = np.uint32(2**32 - 14)
 
 
 def regroup(
@@ -70,62 +75,74 @@ def _climb(
     labels: NDArray[np.uint32], hill: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """Return the piece of each voxel from 1, and the flat indices of their summits, ascending."""
-    # Half the memory where indices are small enough.
-    target = np.empty(labels.shape, np.int32 if labels.size < 2**31 else np.int64)
     piece = np.empty(labels.shape, np.uint32)
-    summits = _ascend(labels, hill, target, piece)
-    _follow(target.ravel(), piece.ravel())
+    summits = _ascend(labels, hill, piece)
+    _, height, width = labels.shape
+    moves = [(k * height + j) * width + i for k, j, i in itertools.product((-1, 0, 1), repeat=3)]
+    _follow(piece.ravel(), np.array(moves))
     return piece, summits
 
 
 @njit(cache=True, nogil=True)
-def _ascend(labels: Any, hill: Any, target: Any, piece: Any) -> Any:
-    """Find the next voxel uphill of each; number those that there is none of."""
+def _ascend(labels: Any, hill: Any, piece: Any) -> Any:
+    """Write each voxel's step uphill, in its label; number the summits, and return them."""
     depth, height, width = labels.shape
     summits = [0 for _ in range(0)]
+    step, top = np.empty(width, np.uint32), np.empty(width, np.float32)
     for z in range(depth):
         for y in range(height):
+            piece[z, y] = 0
+            if not labels[z, y].any():
+                continue
+            _find_highest(labels, hill, z, y, step, top)
             for x in range(width):
-                piece[z, y, x] = 0
-                if labels[z, y, x] == 0:
-                    target[z, y, x] = -1
-                    continue
-                next_ = _steepest(labels, hill, z, y, x)
-                target[z, y, x] = next_
-                if next_ == (z * height + y) * width + x:
-                    summits.append(next_)
-                    piece[z, y, x] = len(summits)
+                if labels[z, y, x] > 0:
+                    piece[z, y, x] = step[x]
+                    if step[x] == _STAY:
+                        summits.append((z * height + y) * width + x)
+                        piece[z, y, x] = len(summits)
     return np.array(summits, np.int64)
 
 
 @njit(cache=True, nogil=True)
-def _follow(target: Any, piece: Any) -> None:
-    """Give every voxel the piece of the summit that it climbs to; each step is taken once."""
-    for start in range(target.size):
-        if target[start] < 0:
-            continue
-        top = start
-        while piece[top] == 0:
-            top = target[top]
-        voxel = start
-        while piece[voxel] == 0:
-            piece[voxel] = piece[top]
-            voxel = target[voxel]
+def _find_highest(labels: Any, hill: Any, z: int, y: int, step: Any, top: Any) -> None:
+    """Find along a row the first of the highest voxels around each, itself included."""
+    depth, height, width = labels.shape
+    top[:] = -1
+    for k in range(max(z - 1, 0), min(z + 2, depth)):
+        for j in range(max(y - 1, 0), min(y + 2, height)):
+            for i in range(-1, 2):
+                low, high = max(-i, 0), min(width - i, width)
+                code = _STEPS + 9 * (k - z + 1) + 3 * (j - y + 1) + i + 1
+                there = labels[k, j, low + i : high + i], hill[k, j, low + i : high + i]
+                _take_higher(labels[z, y, low:high], there[0], there[1], np.uint32(code),
+                             step[low:high], top[low:high])  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
-def _steepest(labels: Any, hill: Any, z: int, y: int, x: int) -> Any:
-    """Return the first of the highest voxels around one, itself included, in its label."""
-    depth, height, width = labels.shape
-    own, best, top = labels[z, y, x], -1, np.float32(-1)
-    for k in range(z - 1, z + 2):  # always three, so that the compiler can unroll it
-        for j in range(y - 1, y + 2):
-            if not (0 <= k < depth and 0 <= j < height):
-                continue
-            for i in range(x - 1, x + 2):
-                if 0 <= i < width and hill[k, j, i] > top and labels[k, j, i] == own:
-                    best, top = (k * height + j) * width + i, hill[k, j, i]
-    return best
+def _take_higher(own: Any, labels: Any, hill: Any, code: Any, step: Any, top: Any) -> None:
+    """Step to what is higher than all so far, if it is of the same label, all along a row."""
+    # Without branches, and in this order: so the compiler can do several at once.
+    for x in range(top.size):
+        is_higher = (labels[x] == own[x]) & (hill[x] > top[x])
+        top[x] = hill[x] if is_higher else top[x]
+        step[x] = code if is_higher else step[x]
+
+
+@njit(cache=True, nogil=True)
+def _follow(piece: Any, moves: Any) -> None:
+    """Give every voxel the piece of the summit that it climbs to; each step is taken once."""
+    for start in range(piece.size):
+        if piece[start] < _STEPS:
+            continue
+        top = start
+        while piece[top] >= _STEPS:
+            top += moves[piece[top] - _STEPS]
+        voxel = start
+        while piece[voxel] >= _STEPS:
+            move = moves[piece[voxel] - _STEPS]
+            piece[voxel] = piece[top]
+            voxel += move
 
 
 @njit(cache=True, nogil=True)
@@ -133,25 +150,33 @@ def _parents(piece: Any, depth: Any, count: int, openness: Any) -> Any:
     """Return for each piece the deeper one it joins, or itself."""
     deepest = np.zeros(count, np.float32)
     for number, deep in zip(piece.ravel(), depth.ravel()):  # noqa: B905 - numba knows no strict
-        deepest[number] = max(deepest[number], deep)
+        if number > 0:
+            deepest[number] = max(deepest[number], deep)
     parent = np.arange(count)
     share = np.full(count, openness)
-    planes, height, width = piece.shape
-    for z in range(planes):
-        for y in range(height):
-            for x in range(width):
-                here = piece[z, y, x]
-                if here == 0:
-                    continue
-                for k, j, i in ((z, y, x + 1), (z, y + 1, x), (z + 1, y, x)):
-                    if k == planes or j == height or i == width:
-                        continue
-                    there = piece[k, j, i]
-                    if there > 0 and there != here:
-                        neck = min(depth[z, y, x], depth[k, j, i])
-                        _weigh_contact(min(here, there), max(here, there), neck, deepest, share,
-                                       parent)  # fmt: skip
+    for z in range(piece.shape[0]):
+        for y in range(piece.shape[1]):
+            here, deep = piece[z, y], depth[z, y]
+            _weigh_contacts(here[:-1], deep, here[1:], deep[1:], deepest, share, parent)
+            for k, j in ((z, y + 1), (z + 1, y)):
+                if k < piece.shape[0] and j < piece.shape[1]:
+                    _weigh_contacts(here, deep, piece[k, j], depth[k, j], deepest, share, parent)
     return parent
+
+
+@njit(cache=True, nogil=True)
+def _weigh_contacts(
+    here: Any, deep: Any, there: Any, deep_there: Any, deepest: Any, share: Any, parent: Any
+) -> None:
+    """Weigh the contacts between two rows of voxels."""
+    count = 0
+    for x in range(here.size):  # mostly there are none, and to see this is fast
+        count += (here[x] != there[x]) & (here[x] > 0) & (there[x] > 0)
+    for x in range(here.size if count > 0 else 0):
+        one, other = here[x], there[x]
+        if one != other and one > 0 and other > 0:
+            neck = min(deep[x], deep_there[x])
+            _weigh_contact(min(one, other), max(one, other), neck, deepest, share, parent)
 
 
 @njit(cache=True, nogil=True)

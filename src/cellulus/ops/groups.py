@@ -30,9 +30,7 @@ def quantile_by_group(
     values: NDArray[np.float32],
     groups: NDArray[np.uint32],
     share: float,
-    count: int,
-    *,
-    asked: NDArray[np.bool_] | None = None,
+    sizes: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Return a quantile of the values of each group.
 
@@ -42,22 +40,16 @@ def quantile_by_group(
         Alike in shape; group 0 does not count.
     share
         Which quantile, 0 to 1; the order statistic at or below it, never between two.
-    count
-        One more than the largest group.
-    asked
-        Which groups count, ``(count,)``; by default all.
+    sizes
+        What `sizes_of` says of the groups, or 0 for a group that is not asked for, ``(count,)``.
 
     Returns
     -------
     quantiles
-        ``(count,)``; NaN for groups without values.
+        ``(count,)``; NaN for groups without values, and those not asked for.
     """
-    members = sizes_of(groups, count)
-    members[0] = 0
-    if asked is not None:
-        members[~asked] = 0
-    starts = np.concatenate([[0], np.cumsum(members)])
-    result = np.full(count, np.nan, np.float32)
+    starts = np.concatenate([[0, 0], np.cumsum(sizes[1:])])
+    result = np.full(len(sizes), np.nan, np.float32)
     _quantiles(values.ravel(), groups.ravel(), starts, share, result)
     return result
 
@@ -79,11 +71,15 @@ def _count(groups: Any, sizes: Any) -> None:
 def _quantiles(values: Any, groups: Any, starts: Any, share: float, result: Any) -> None:
     ordered = np.empty(starts[-1], values.dtype)
     places = starts[:-1].copy()
+    last, place, end = np.uint32(0), 0, 0  # neighbours are mostly in one group
     for i in range(values.size):
         group = groups[i]
-        if starts[group] < starts[group + 1]:
-            ordered[places[group]] = values[i]
-            places[group] += 1
+        if group != last:
+            places[last] = place
+            last, place, end = group, places[group], starts[group + 1]
+        if place < end:
+            ordered[place] = values[i]
+            place += 1
     for group in range(1, result.size):
         part = ordered[starts[group] : starts[group + 1]]
         if part.size > 0:
@@ -96,21 +92,24 @@ def _select(values: Any, k: int) -> Any:
 
     Source: Hoare 1961, algorithm 65 (Find), Commun. ACM 4 (7).
     """
-    first, last = 0, values.size - 1
-    while first < last:
+    first, end = 0, values.size
+    while end - first > 1:
         pivot = values[k]
-        i, j = first, last
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while pivot < values[j]:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if j < k:
-            first = i
-        if k < i:
-            last = j
+        middle = _divide(values, first, end, pivot, False)
+        if middle == first:  # nothing is smaller: those that are equal go first
+            middle = _divide(values, first, end, pivot, True)
+            if k < middle:
+                return pivot
+        first, end = (first, middle) if k < middle else (middle, end)
     return values[k]
+
+
+@numba.njit(cache=True, nogil=True)
+def _divide(values: Any, first: int, end: int, limit: Any, with_equal: bool) -> Any:
+    """Move what is below a limit to the front of a part; return where the rest begins."""
+    middle = first
+    for i in range(first, end):  # without branches: no processor foretells them
+        value = values[i]
+        values[i], values[middle] = values[middle], value
+        middle += (value < limit) | (with_equal & (value == limit))
+    return middle

@@ -80,7 +80,9 @@ def shrink_foreground(labels: NDArray[Any], distance: float, spacing: Sequence[f
 def keep_largest(labels: NDArray[Any]) -> Labels:
     """Keep the largest piece of each object; of equal ones, the first in C order."""
     ids, dense = _numbered(labels)
-    return ids[pieces.keep_largest(dense, ids.size)]
+    kept = dense.copy()
+    pieces.keep_largest(as_volume(kept), ids.size)
+    return ids[kept]
 
 
 def fill_holes(labels: NDArray[Any]) -> Labels:

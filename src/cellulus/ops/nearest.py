@@ -69,30 +69,55 @@ def spread(
 def _distances(marked: Any, steps: Any, result: Any) -> None:
     depth, height, width = marked.shape
     planes = _planes_to(marked)
-    before, least = np.empty((height, width)), np.empty((height, width))
+    before = np.empty((height, width))
+    row = np.full(3 * width, np.inf)  # with nothing on both sides
+    middle, least = row[width : 2 * width], np.empty(width)
     for z in range(depth):
         for y in range(height):
             for x in range(width):
                 away = planes[z, y, x]
                 before[y, x] = np.inf if away == _NONE else (steps[0] * away) ** 2
-        for x in range(width):
-            _search(before[:, x], steps[1], least[:, x])
         for y in range(height):
-            _search(least[y], steps[2], before[y])
+            _search_rows(before, y, steps[1], middle)
+            least[:] = middle
+            for away in range(1, width):
+                further = (steps[2] * away) ** 2
+                if not _any_beyond(least, further):
+                    break
+                _take_nearer(least, row[width - away :], row[width + away :], further)
             for x in range(width):
-                result[z, y, x] = math.sqrt(before[y, x])
+                result[z, y, x] = math.sqrt(least[x])
 
 
 @njit(cache=True, nogil=True)
-def _search(before: Any, step: float, least: Any) -> None:
-    """Find the least squares along a line, given those known so far."""
-    for target in range(before.size):
-        if before[target] == 0:
-            least[target] = 0
-        elif target > 0 and least[target - 1] == np.inf:  # the whole line is empty
-            least[target] = np.inf
-        else:
-            least[target] = _least(before, target, step)
+def _search_rows(before: Any, y: int, step: float, least: Any) -> None:
+    """Find the least squares along columns, for all of a row."""
+    last = len(before) - 1
+    least[:] = before[y]
+    for away in range(1, max(y, last - y) + 1):
+        further = (step * away) ** 2
+        if not _any_beyond(least, further):
+            break
+        above = before[y - away if y >= away else y + away]  # one of the two is there
+        below = before[y + away if y + away <= last else y - away]
+        _take_nearer(least, above, below, further)
+
+
+@njit(cache=True, nogil=True)
+def _any_beyond(squared: Any, limit: float) -> bool:
+    """Return whether there is something left to search for along a row."""
+    found = False
+    for x in range(squared.size):
+        found |= squared[x] > limit
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _take_nearer(least: Any, above: Any, below: Any, further: float) -> None:
+    """Take what is nearer on either side, all along a row."""
+    for x in range(least.size):  # without branches, so that the compiler can do several
+        far = (above[x] if above[x] < below[x] else below[x]) + further
+        least[x] = far if far < least[x] else least[x]
 
 
 @njit(cache=True, nogil=True)
@@ -113,21 +138,6 @@ def _planes_to(marked: Any) -> Any:
                 far = last + np.uint16(last != _NONE)
                 away[z, y, x] = min(away[z, y, x], far)
     return away
-
-
-@njit(cache=True, nogil=True)
-def _least(before: Any, target: int, step: float) -> Any:
-    """Return the least square of a distance, given those known so far along a line."""
-    least, last = before[target], before.size - 1
-    for away in range(1, max(target, last - target) + 1):
-        further = (step * away) ** 2
-        if further >= least:
-            break
-        if target >= away:
-            least = min(least, before[target - away] + further)
-        if target + away <= last:
-            least = min(least, before[target + away] + further)
-    return least
 
 
 @njit(cache=True, nogil=True)

@@ -43,19 +43,17 @@ def find_pieces(
     return pieces.reshape(labels.shape), owner, sizes
 
 
-def keep_largest(labels: NDArray[np.uint32], count: int) -> NDArray[np.uint32]:
-    """Return each label's largest piece, pieces touching across corners; of equal ones the first.
+def keep_largest(labels: NDArray[np.uint32], count: int) -> None:
+    """Leave each label its largest piece only, joined across corners; of equal ones the first.
 
     Parameters
     ----------
     labels
-        ``(*S)``, of at most three dimensions.
+        ``(z, y, x)``; changed in place.
     count
         One more than the largest label.
     """
-    volume = as_volume(labels)
-    runs = find_runs(volume, across_corners=True)
-    return np.asarray(_write_largest(volume, count, *runs)).reshape(labels.shape)
+    _leave_largest(labels, count, *find_runs(labels, across_corners=True))
 
 
 def find_runs(labels: NDArray[Any], *, across_corners: bool) -> tuple[Any, ...]:
@@ -163,23 +161,20 @@ def _write_pieces(labels: Any, first: Any, begin: Any, end: Any, piece: Any, cou
 
 
 @njit(cache=True, nogil=True)
-def _write_largest(
+def _leave_largest(
     labels: Any, labels_count: int, first: Any, begin: Any, end: Any, piece: Any, count: int
-) -> Any:
+) -> None:
     owner, sizes = _measure(labels, first, begin, end, piece, count)
     largest = np.zeros(labels_count, np.uint32)
     for number in range(1, count + 1):
         best = largest[owner[number]]
         if best == 0 or sizes[number] > sizes[best]:
             largest[owner[number]] = number
-    kept = np.zeros(labels.shape, np.uint32)
     height = labels.shape[1]
     for row in range(first.size - 1):
         for run in range(first[row], first[row + 1]):
-            label = owner[piece[run]]
-            if largest[label] == piece[run]:
-                kept[row // height, row % height, begin[run] : end[run]] = label
-    return kept
+            if largest[owner[piece[run]]] != piece[run]:
+                labels[row // height, row % height, begin[run] : end[run]] = 0
 
 
 @njit(cache=True, nogil=True)

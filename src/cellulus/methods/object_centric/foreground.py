@@ -122,29 +122,31 @@ def objects_of(
     spacing = observation.spacing
     uncertainty = _uncertainty(observation)
     value, is_possible = _relief(observation, rule)
-    labels = np.where(uncertainty < rule.doubtful, clusters, np.uint32(0))
+    labels = clusters * (uncertainty < rule.doubtful)  # four times as fast as `np.where`
     del clusters  # arrays of the whole region: what is not needed any more goes
-    body = np.where(_middle(observation, rule), labels, np.uint32(0))
+    body = labels * _middle(observation, rule)
     summits = np.zeros((0, labels.ndim), np.int64)
     count = int(labels.max(initial=0)) + 1
     for number in range(ROUNDS):
+        sizes = sizes_of(labels, count)
         owner = spread(labels, rule.rim**2 * (1 + ROUNDING), spacing)
-        floor = _floor(value, owner, labels, count)
+        floor = _floor(value, owner, labels, sizes)
         if number == 0:
             _keep_bright(value, body, floor)
+            sizes = sizes_of(body, count)
         else:
             body = labels
-        top = quantile_by_group(value, body, TOP, count)
+        top = quantile_by_group(value, body, TOP, sizes)
         del body, labels
         outline = np.where(top - floor > CONTRAST, floor + rule.outline * (top - floor), np.inf)
         _cut(owner.ravel(), value.ravel(), is_possible.ravel(), outline)
+        keep_largest(as_volume(owner), count)
         # Filled before it is cut: a dark speck in an object would make necks of its sides.
-        whole = keep_largest(owner, count)
+        fill(as_volume(owner))
+        labels, summits = regroup(owner, spacing, OPENNESS, 0.05 * rule.object_voxels)
         del owner
-        fill(as_volume(whole))
-        labels, summits = regroup(whole, spacing, OPENNESS, 0.05 * rule.object_voxels)
         count = len(summits) + 1
-    doubt = quantile_by_group(uncertainty, labels, 0.5, count)
+    doubt = quantile_by_group(uncertainty, labels, 0.5, sizes_of(labels, count))
     kept = np.concatenate([[False], doubt[1:] < rule.doubtful])
     labels = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)[labels]
     fill(as_volume(labels))
@@ -162,7 +164,8 @@ def _uncertainty(observation: Observation) -> NDArray[np.float32]:
 def _relief(observation: Observation, rule: Rule) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the smoothed intensities, and where they exceed their surroundings."""
     sigma = [rule.smoothing * rule.object_voxels / s for s in observation.spacing]
-    value = smooth(observation.image.mean(axis=0), sigma)
+    image = observation.image
+    value = smooth(image[0] if len(image) == 1 else image.mean(axis=0), sigma)
     if rule.surround == 0:
         return value, np.ones(value.shape, bool)
     window = [2 * round(rule.window / s / 2) + 1 for s in observation.spacing]
@@ -182,30 +185,36 @@ def _floor(
     value: NDArray[np.float32],
     owner: NDArray[np.uint32],
     labels: NDArray[np.uint32],
-    count: int,
+    sizes: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Return each object's background: of its rim, or of the darkest of itself without one."""
-    rim = np.empty_like(owner)
-    _leave(owner.ravel(), labels.ravel(), rim.ravel())
-    is_thin = sizes_of(rim, count) <= THIN * sizes_of(labels, count)
+    """Return each object's background: of its rim, or of the darkest of itself without one.
+
+    What each owns is its rim for a while: a region's memory less.
+    """
+    _take_out(owner.ravel(), labels.ravel())
+    around = sizes_of(owner, len(sizes))
+    floor = quantile_by_group(value, owner, FLOOR, around)
+    np.maximum(owner, labels, out=owner)  # as it was: labelled voxels own themselves
+    is_thin = around <= THIN * sizes
     is_thin[0] = False
-    floor = quantile_by_group(value, rim, FLOOR, count)
-    darkest = quantile_by_group(value, owner, 1 - CORE_TOP, count, asked=is_thin)
+    whole = np.where(is_thin, around + sizes, 0)
+    darkest = quantile_by_group(value, owner, 1 - CORE_TOP, whole)
     return np.where(is_thin, darkest, floor)
 
 
 @njit(cache=True, nogil=True)
-def _leave(owner: Any, labels: Any, rim: Any) -> None:
-    """Leave of what each owner has what is not labelled."""
-    for voxel in range(rim.size):
-        rim[voxel] = 0 if labels[voxel] > 0 else owner[voxel]
+def _take_out(owner: Any, labels: Any) -> None:
+    """Leave to each owner what is not labelled."""
+    for voxel in range(owner.size):
+        owner[voxel] = 0 if labels[voxel] > 0 else owner[voxel]
 
 
 def _keep_bright(
     value: NDArray[np.float32], middle: NDArray[np.uint32], floor: NDArray[np.float32]
 ) -> None:
     """Take from the middle of each object what is dark."""
-    bright = (floor + quantile_by_group(value, middle, CORE_TOP, len(floor))) / 2
+    sizes = sizes_of(middle, len(floor))
+    bright = (floor + quantile_by_group(value, middle, CORE_TOP, sizes)) / 2
     is_possible = np.broadcast_to(np.True_, middle.size)
     _cut(middle.ravel(), value.ravel(), is_possible, bright)
 
