@@ -209,13 +209,27 @@ def test_labels_alone_have_places_and_sizes(tmp_path):
     assert [name for name in read(tmp_path / "objects.csv") if name.startswith("mean")] == []
 
 
-def test_methods_without_uncertainty_have_no_such_column(tmp_path):
+def test_what_tells_no_confidence_has_no_such_column(tmp_path):
     _, image = scene((30, 40))
-    names = ("seed", "offset_y", "offset_x")
+    names = ("one", "offset_y", "offset_x")
     prediction = predict(tmp_path, image, VoxelSize((1.0, 1.0)), (1.0, 1.0), names)
     table = ObjectTable.of(prediction)
-    assert table.uncertainty is None
+    assert table.confidence is None
     assert table.none.counts.shape == (0, 2)
+
+
+def test_seediness_is_no_length(tmp_path):
+    labels, image = scene((30, 40))
+    names = ("offset_y", "offset_x", "seediness")
+    prediction = predict(tmp_path, image, VoxelSize((0.5, 0.5), "um"), (2.0, 2.0), names)
+    table = ObjectTable.of(prediction)
+    found = table.measure(labels, whole(labels.shape))
+    table.write(tmp_path / "objects.csv", found)
+    columns = read(tmp_path / "objects.csv")
+    assert [name for name in columns if name.startswith("mean")][-1] == "mean_seediness"
+    seediness = prediction.read(whole(labels.shape))[-1]
+    expected = [seediness[labels == number].mean() for number in found.ids]
+    assert np.asarray(columns["mean_seediness"], float) == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_was_not_predicted_has_no_mean(tmp_path):

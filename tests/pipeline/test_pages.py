@@ -17,10 +17,10 @@ from cellulus.runs import Run
 from cellulus.space import VoxelSize
 
 
-def write(path, array, axes, kind="image", attributes=None):
+def write(path, array, axes, kind="image", **more):
     spec = writer.Spec(
         kind=kind, axes=axes, shape=array.shape, dtype=array.dtype,
-        voxel_size=VoxelSize((0.5,) * len(axes.strip("c")), "um"), attributes=attributes or {},
+        voxel_size=VoxelSize((0.5,) * len(axes.strip("c")), "um"), **more,
     )  # fmt: skip
     pending = writer.create(path, spec)
     pending.write((slice(None),) * array.ndim, array)
@@ -46,6 +46,7 @@ class Place:
         write(
             self.folder / "run" / "predictions" / f"{name}.zarr", said.astype(np.float16),
             "c" + axes, attributes=facts.model_dump(mode="json"),
+            channel_names=(*(f"offset_{axis}" for axis in axes), "uncertainty"),
         )  # fmt: skip
         write(self.folder / "run" / "labels" / f"{name}.zarr", labels, axes, "labels")
         path = None

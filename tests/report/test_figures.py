@@ -114,9 +114,10 @@ def test_each_cut_shows_the_components_that_lie_in_it():
     assert (xz == down).all()
 
 
-def test_uncertainty_keeps_its_order():
+@pytest.mark.parametrize("what", ["uncertainty", "seediness"])
+def test_confidence_keeps_its_order(what):
     values = np.linspace(0.2, 3.0, 400).reshape(20, 20).astype(np.float32)
-    panel = panels(case(np.zeros((20, 20), np.uint32), uncertainty=values))["Uncertainty"]
+    panel = panels(case(np.zeros((20, 20), np.uint32), **{what: values}))[what.capitalize()]
     low, high = panel.span
     assert 0.2 < low < 0.3
     assert 2.9 < high < 3.0

@@ -62,9 +62,9 @@ def flat_case(name="img", *, truth=True, empty=False, unit="um"):
         VoxelSize((0.5, 0.5), unit),
         generator.normal(size=(2, 48, 64)).astype(np.float32),
         generator.random((48, 64)).astype(np.float32),
-        np.roll(labels, 3, 1) if truth else None,
-        {"f1": 0.5, "seg": None} if truth else None,
-        "Lowest F1 of 3 images",
+        truth=np.roll(labels, 3, 1) if truth else None,
+        scores={"f1": 0.5, "seg": None} if truth else None,
+        why="Lowest F1 of 3 images",
     )
 
 
@@ -74,7 +74,9 @@ def deep_case():
     labels[2:9, 4:12, 5:15], labels[3:8, 14:25, 20:32] = 1, 2
     image = generator.random((1, *labels.shape)).astype(np.float32)
     offsets = generator.normal(size=(3, *labels.shape)).astype(np.float32)
-    return Case("vol", image, labels, VoxelSize((2.0, 0.5, 0.5), "um"), offsets, image[0], labels)
+    return Case(
+        "vol", image, labels, VoxelSize((2.0, 0.5, 0.5), "um"), offsets, image[0], truth=labels
+    )
 
 
 def curves(steps=300):

@@ -2,7 +2,7 @@
 
 Blocks are segmented layer by layer along the first axis, each layer as soon as the tiles that it
 needs are predicted and the blocks around it are surveyed. Embeddings that no later layer needs
-are dropped; the uncertainty stays, for tables and the report. So at any time the embeddings of a
+are dropped; how sure it is stays, for tables and the report. So at any time the embeddings of a
 few layers lie on disk, and the labels are those that predict and segment give, voxel for voxel.
 Knows nothing of how an image is predicted, or decoded.
 """
@@ -19,7 +19,7 @@ from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
 from cellulus.data.arrays import failures, open_array
 from cellulus.errors import InputError, MissingError
-from cellulus.pipeline.objects import UNCERTAINTY
+from cellulus.pipeline.objects import CONFIDENCE
 from cellulus.pipeline.predict import Predicting, begin_predictions
 from cellulus.pipeline.results import publish
 from cellulus.pipeline.segment import Segmentation, begin_segmentation, conclude
@@ -56,7 +56,7 @@ def fuse(
     experiment
         The settings.
     run
-        Gets ``predictions/``, of which only the uncertainty stays, and ``segments/``.
+        Gets ``predictions/``, of which only the confidence stays, and ``segments/``.
     model, device, crew, resume, overwrite
         As for `cellulus.pipeline.predict.predict`.
     progress
@@ -234,7 +234,7 @@ class _Sweep:
 
     def _drop(self) -> Job:
         names = self.predicting.result.pending.spec.channel_names
-        kept = tuple(i for i, name in enumerate(names) if name == UNCERTAINTY)
+        kept = tuple(i for i, name in enumerate(names) if name in CONFIDENCE)
         work = DropWork(self.predicting.tiling.target, self._tiles, kept)
         return Job(work, self.predicting.result.journal.stage(DROP), len(self._tiles))
 

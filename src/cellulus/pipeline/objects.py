@@ -1,4 +1,4 @@
-"""The table of objects: one line each, with place, extent, size, brightness and uncertainty.
+"""The table of objects: one line each, with place, extent, size, brightness and confidence.
 
 Blocks are measured by themselves, in any process, and merged: only the table is ever held whole.
 
@@ -18,6 +18,8 @@ The table is a CSV file in UTF-8, ascending by ``id``. What is a length or a siz
 ``mean_uncertainty_<unit>``
     How far repeated predictions of the object's centre stray, a label-free measure of doubt:
     large values mean little confidence. In voxels of the finest axis where the unit is ``voxel``.
+``mean_seediness``
+    How sure the network was that there is an object, 0 to 1; of methods that have no uncertainty.
 
 A mean of nothing, where no prediction could be made, is left empty. Knows nothing of blocks.
 """
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
     from cellulus.pipeline.prediction import Prediction
     from cellulus.space import Region, VoxelSize
 
-UNCERTAINTY = "uncertainty"
-"""Name of the channel of a prediction that is a length of doubt [canonical voxel]."""
+CONFIDENCE = {"uncertainty": True, "seediness": False}
+"""Channels of predictions that tell how sure they are, and whether they are lengths."""
 _ROWS = 65_536
 """Lines that are put into words at a time."""
 
@@ -62,30 +64,31 @@ class ObjectTable:
         Of the labels.
     image
         Whose intensities are measured, on the grid of the labels.
-    uncertainty
-        A prediction of one channel, on the same grid.
+    confidence
+        A prediction of one channel, on the same grid, and the channel's name.
     """
 
     voxel_size: VoxelSize
     image: Volume | None = None
-    uncertainty: Prediction | None = None
+    confidence: tuple[str, Prediction] | None = None
 
     @classmethod
     def of(cls, prediction: Prediction) -> ObjectTable:
         """Return the table for labels made from a prediction, with all that it knows."""
         names = open_image(prediction.volume.path).channel_names
-        image, uncertainty = prediction.image, None
-        if UNCERTAINTY in names:
-            # The other channels would be read and resampled for nothing.
-            alone = replace(prediction.volume, channels=(names.index(UNCERTAINTY),))
-            uncertainty = replace(prediction, volume=alone)
-        return cls(image.voxel_size, image, uncertainty)
+        image, confidence = prediction.image, None
+        for name in CONFIDENCE:
+            if name in names:
+                # The other channels would be read and resampled for nothing.
+                alone = replace(prediction.volume, channels=(names.index(name),))
+                confidence = name, replace(prediction, volume=alone)
+        return cls(image.voxel_size, image, confidence)
 
     @property
     def none(self) -> Measures:
         """The measures of no object: what an empty block holds, and where merging may start."""
         kinds = len(self.image.channels) if self.image else 0
-        return Measures.none(self.voxel_size.ndim, kinds + (self.uncertainty is not None))
+        return Measures.none(self.voxel_size.ndim, kinds + (self.confidence is not None))
 
     def measure(self, labels: NDArray[Any], region: Region) -> Measures:
         """Measure a part of the labels; see `merge` for what to do with it.
@@ -100,7 +103,7 @@ class ObjectTable:
         Returns
         -------
         measures
-            First the channels of the image, then the uncertainty. Nothing is read where there
+            First the channels of the image, then the confidence. Nothing is read where there
             are no labels.
 
         Raises
@@ -113,8 +116,8 @@ class ObjectTable:
         if not labels.any():
             return self.none
         values = list(self.image.read(region)) if self.image else []
-        if self.uncertainty:
-            values.append(self.uncertainty.read(region)[0])
+        if self.confidence:
+            values.append(self.confidence[1].read(region)[0])
         return measure_objects(labels, values, origin=tuple(part.start for part in region))
 
     def write(self, path: Path, measures: Measures) -> None:
@@ -163,11 +166,15 @@ class ObjectTable:
         means = measures.means
         for index, channel in enumerate(self.image.channels if self.image else ()):
             yield f"mean_intensity_c{channel}", means[:, index]
-        if self.uncertainty:
+        if self.confidence:
+            name, prediction = self.confidence
             # Canonical voxels are cubes, so that any axis gives their edge.
-            edge = self.voxel_size.values[-1] / self.uncertainty.facts.zoom[-1]
+            edge = self.voxel_size.values[-1] / prediction.facts.zoom[-1]
             finest = 1.0 if is_metric else min(self.voxel_size.values)
-            yield f"mean_{UNCERTAINTY}_{unit}", means[:, -1] * (edge / finest)
+            if CONFIDENCE[name]:
+                yield f"mean_{name}_{unit}", means[:, -1] * (edge / finest)
+            else:
+                yield f"mean_{name}", means[:, -1]
 
 
 def save(path: Path, measures: Measures) -> None:

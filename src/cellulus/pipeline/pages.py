@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellulus.data.readers import open_volumes
+from cellulus.data.readers import open_image, open_volumes
 from cellulus.files import write_text
 from cellulus.ops.scores import Scores
 from cellulus.pipeline.prediction import Prediction
@@ -101,6 +101,7 @@ def _case(run: Run, sample: Sample, labels: Volume, row: Mapping[str, Any], why:
     region = _middle(labels.shape)
     prediction = Prediction.open(run.predictions / f"{labels.name}.zarr")
     said = prediction.read(region)
+    sure = open_image(prediction.volume.path).channel_names[-1]
     numbers = {k: v for k, v in row.items() if k not in {"name", "n_true", "n_pred"}}
     return Case(
         name=labels.name,
@@ -108,7 +109,8 @@ def _case(run: Run, sample: Sample, labels: Volume, row: Mapping[str, Any], why:
         labels=labels.read(region)[0],
         voxel_size=prediction.image.voxel_size,
         offsets=None if prediction.facts.fused else said[: labels.ndim],
-        uncertainty=said[-1],
+        uncertainty=said[-1] if sure == "uncertainty" else None,
+        seediness=said[-1] if sure == "seediness" else None,
         truth=sample.truth.read(region)[0].astype(np.uint32) if sample.truth else None,
         scores=numbers or None,
         why=why,

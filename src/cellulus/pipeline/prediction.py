@@ -61,7 +61,7 @@ class Facts(Settings):
     model: str
     """Fingerprint of the model file."""
     fused: bool = False
-    """Whether embeddings go when they have been segmented, and only the uncertainty stays."""
+    """Whether embeddings go when they have been segmented, and only the confidence stays."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -37,6 +37,8 @@ class Case:
         Predicted offsets, ``(ndim, *S)`` in axis order [canonical voxel], if any.
     uncertainty
         Of the offsets, ``(*S)`` [canonical voxel], if any.
+    seediness
+        How sure it is that there is an object, ``(*S)``, 0 to 1, if that was predicted.
     truth
         True objects, ``(*S)``, if known.
     scores
@@ -58,6 +60,7 @@ class Case:
     voxel_size: VoxelSize
     offsets: NDArray[np.floating[Any]] | None = None
     uncertainty: NDArray[np.floating[Any]] | None = None
+    seediness: NDArray[np.floating[Any]] | None = None
     truth: NDArray[np.unsignedinteger[Any]] | None = None
     scores: Mapping[str, float | None] | None = None
     why: str = ""
@@ -71,10 +74,10 @@ class Case:
         }
         if self.offsets is not None:
             expected["offsets"] = (self.offsets.shape, self.offsets.shape == (ndim, *shape))
-        if self.uncertainty is not None:
-            expected["uncertainty"] = (self.uncertainty.shape, self.uncertainty.shape == shape)
-        if self.truth is not None:
-            expected["truth"] = (self.truth.shape, self.truth.shape == shape)
+        for name in ("uncertainty", "seediness", "truth"):
+            values = getattr(self, name)
+            if values is not None:
+                expected[name] = (values.shape, values.shape == shape)
         for what, (found, fits) in expected.items():
             if not fits:
                 raise InputError(

@@ -75,7 +75,11 @@ def sheet(case: Case) -> Sheet:
     if case.offsets is not None:
         panels.append(_offsets(case.offsets, case.labels, cuts))
     if case.uncertainty is not None:
-        panels.append(_uncertainty(case.uncertainty, cuts))
+        note = "How much the offsets vary when the input is disturbed."
+        panels.append(_ramp("Uncertainty", note, case.uncertainty, cuts))
+    if case.seediness is not None:
+        note = "How sure it is that there is an object; highest in the middle of one."
+        panels.append(_ramp("Seediness", note, case.seediness, cuts))
     return Sheet(cuts, tuple(panels))
 
 
@@ -198,16 +202,15 @@ def _offsets(offsets: NDArray[Any], labels: NDArray[Any], cuts: Sequence[Cut]) -
     return Panel("Offsets", note, pictures, legend="wheel", span=(0.0, longest))
 
 
-def _uncertainty(uncertainty: NDArray[Any], cuts: Sequence[Cut]) -> Panel:
-    """Colour the uncertainty between robust ends, on one scale for all cuts."""
-    planes = [cut.take(uncertainty) for cut in cuts]
+def _ramp(title: str, note: str, values: NDArray[Any], cuts: Sequence[Cut]) -> Panel:
+    """Colour values between robust ends, on one scale for all cuts."""
+    planes = [cut.take(values) for cut in cuts]
     low, high = robust_range(np.concatenate([p.ravel() for p in planes]), 1.0, 99.0)
     pictures = tuple(
         colour.ramp((draw_field(plane, cut.size) - low) / (high - low))
         for plane, cut in zip(planes, cuts, strict=True)
     )
-    note = "How much the offsets vary when the input is disturbed."
-    return Panel("Uncertainty", note, pictures, legend="ramp", span=(low, high))
+    return Panel(title, note, pictures, legend="ramp", span=(low, high))
 
 
 def _backdrop(image: NDArray[np.float32], strength: float) -> NDArray[np.uint8]:
