@@ -191,7 +191,7 @@ class Predict(Settings):
     batch_size: int = Field(default=4, ge=1)
     """Noisy passes, or orientations of a tile, sent through the network together."""
     tta: bool = False
-    """Average over turns and flips of a tile, 8 in 2D and 16 in 3D: as many times slower."""
+    """Average over 8 turns and flips of a tile in 2D, 16 in 3D, where the method can; slower."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; "auto" is bf16 where the device is faster with it."""
     empty: float = Field(default=0.05, ge=0, lt=1)
