@@ -7,13 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellulus.data.augment import Augmentation, relight, turn, warp
+from cellulus.data import augment
+from cellulus.data.annotations import Crop
+from cellulus.data.augment import Augmentation, relight
 
 SHAPES = st.lists(st.integers(1, 40), min_size=2, max_size=3).map(tuple)
 
 
 def noise(*shape, seed=0):
     return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def turn(image, turns, rng):
+    return augment.turn(Crop(image), turns, rng).image
+
+
+def warp(image, deviation, rng):
+    field = augment.displacement(image.shape[1:], deviation, rng)
+    return augment.warp(Crop(image), field).image
 
 
 def every_pair(ndim):
@@ -25,14 +36,14 @@ def every_pair(ndim):
 def test_any_crop_keeps_its_shape_and_stays_finite(shape, channels, seed):
     image = noise(channels, *shape)
     before = image.copy()
-    augment = Augmentation(2.0, 0.3, every_pair(len(shape)))
-    found = augment(image, np.random.default_rng(seed))
+    change = Augmentation(2.0, 0.3, every_pair(len(shape)))
+    found = change(Crop(image), np.random.default_rng(seed)).image
     assert found.shape == image.shape
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
     assert np.isfinite(found).all()
     assert np.array_equal(image, before)
-    again = augment(image, np.random.default_rng(seed))
+    again = change(Crop(image), np.random.default_rng(seed)).image
     assert np.array_equal(found, again)
 
 
@@ -146,9 +157,8 @@ def test_no_spread_is_the_same_light():
 
 def test_everything_off_gives_the_image_itself():
     image = noise(1, 8, 9)
-    found = {
-        Augmentation(0.0, 0.0, ())(image, np.random.default_rng(s)).tobytes() for s in range(50)
-    }
+    change, crop = Augmentation(0.0, 0.0, ()), Crop(image)
+    found = {change(crop, np.random.default_rng(s)).image.tobytes() for s in range(50)}
     assert found == {
         np.ascontiguousarray(np.flip(image, axes)).tobytes() for axes in ((), 1, 2, (1, 2))
     }

@@ -41,8 +41,8 @@ def source(size=(16, 16), *, seed=3, augmentation=None, zoom=None):
 def test_crops_do_not_depend_on_the_order():
     forward, backward = source(augmentation=AUGMENTED), source(augmentation=AUGMENTED)
     keys = list(itertools.product(range(5), range(3)))
-    first = {key: forward.crop(*key) for key in keys}
-    second = {key: backward.crop(*key) for key in reversed(keys)}
+    first = {key: forward.crop(*key).image for key in keys}
+    second = {key: backward.crop(*key).image for key in reversed(keys)}
     assert all(np.array_equal(first[key], second[key]) for key in keys)
     assert len({crop.tobytes() for crop in first.values()}) == len(keys)
 
@@ -54,21 +54,24 @@ def test_batches_come_in_order_whoever_prepares_them(workers):
     found = list(source(augmentation=AUGMENTED).prefetch(steps, range(3), workers))
     assert [step for step, _ in found] == list(steps)
     for step, batch in found:
-        assert batch.shape == (3, 1, 16, 16)
-        assert batch.dtype == np.float32
-        assert np.array_equal(batch, expected.batch(step, range(3)))
+        assert batch.image.shape == (3, 1, 16, 16)
+        assert batch.image.dtype == np.float32
+        assert np.array_equal(batch.image, expected.batch(step, range(3)).image)
+        assert batch.labels is None
+        assert batch.centres is None
 
 
 def test_devices_share_a_batch_without_changing_it():
     crops = source()
-    together = crops.batch(4, range(6))
-    shares = [crops.batch(4, range(rank, 6, 2)) for rank in range(2)]
+    together = crops.batch(4, range(6)).image
+    shares = [crops.batch(4, range(rank, 6, 2)).image for rank in range(2)]
     assert np.array_equal(together[0::2], shares[0])
     assert np.array_equal(together[1::2], shares[1])
 
 
 def test_another_seed_makes_other_crops():
-    assert not np.array_equal(source(seed=1).crop(0, 0), source(seed=2).crop(0, 0))
+    one, other = (source(seed=seed).crop(0, 0).image for seed in (1, 2))
+    assert not np.array_equal(one, other)
 
 
 def test_preparing_ahead_is_bounded():
@@ -106,12 +109,12 @@ def test_images_of_any_size_make_crops_cached_or_not(shape, edge, zoom, seed):
     image = image_of(noise(*shape), (zoom,) * len(shape))
     size = (edge,) * len(shape)
     crops = Crops([whole(image)], size, seed)
-    cached = [crops.crop(step, 0) for step in range(2)]
+    cached = [crops.crop(step, 0).image for step in range(2)]
     assert crops._cached == np.prod(image.shape)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CACHED_VOXELS", 0)
         lazy = Crops([whole(image)], size, seed)
-        read = [lazy.crop(step, 0) for step in range(2)]
+        read = [lazy.crop(step, 0).image for step in range(2)]
     assert lazy._cached == 0
     for a, b in zip(cached, read, strict=True):
         assert a.shape == (1, *size)
@@ -121,7 +124,7 @@ def test_images_of_any_size_make_crops_cached_or_not(shape, edge, zoom, seed):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 30), (2, 1, 1), (2, 3, 1)])
 def test_a_few_voxels_are_mirrored_to_a_whole_crop(shape):
     crops = Crops([whole(image_of(noise(*shape)))], (16,) * len(shape), 0, None)
-    crop = crops.crop(0, 0)
+    crop = crops.crop(0, 0).image
     assert crop.shape == (1,) + (16,) * len(shape)
     assert np.isin(crop, noise(*shape)).all()
 
@@ -130,7 +133,7 @@ def test_crops_stay_inside_their_region_and_reach_all_of_it(monkeypatch):
     monkeypatch.setattr(module, "CANDIDATES", 1, raising=False)  # wherever the contrast is
     image = image_of(np.arange(60 * 50, dtype=np.float32).reshape(60, 50))
     crops = Crops([Part(image, (slice(10, 40), slice(5, 45)))], (8, 8), 0)
-    seen = np.concatenate([crops.crop(step, 0).ravel() for step in range(400)]).astype(int)
+    seen = np.concatenate([crops.crop(step, 0).image.ravel() for step in range(400)]).astype(int)
     rows, columns = np.unique(seen // 50), np.unique(seen % 50)
     assert np.array_equal(rows, np.arange(10, 40))
     assert np.array_equal(columns, np.arange(5, 45))
@@ -151,7 +154,7 @@ def test_crops_prefer_what_has_contrast(monkeypatch, ndim):
     count, shares = 500, []
     for candidates in (1, module.CANDIDATES):
         monkeypatch.setattr(module, "CANDIDATES", candidates)
-        shares.append(np.mean([crops.crop(step, 0).max() > 0 for step in range(count)]))
+        shares.append(np.mean([crops.crop(step, 0).image.max() > 0 for step in range(count)]))
         expected = 1 - (1 - likely) ** candidates
         # Binomial: five standard deviations.
         assert abs(shares[-1] - expected) < 5 * np.sqrt(expected * (1 - expected) / count)
@@ -171,7 +174,7 @@ def test_the_crop_with_most_contrast_is_taken(reads):
     crops = Crops([whole(image_of(noise(60, 70)))], (9, 8), 0)
     for step in range(30):
         reads.clear()
-        crop = crops.crop(step, 0)
+        crop = crops.crop(step, 0).image
         assert 1 < len(reads) <= module.CANDIDATES
         assert crop.var() == max(c.var() for c in reads)
         assert any(np.array_equal(crop, c) for c in reads)
@@ -197,7 +200,7 @@ def test_large_images_are_drawn_more_often():
         image_of(np.full((20, 20), 2, np.float32)),
     ]
     crops = Crops([whole(i) for i in images], (4, 4), 0)
-    drawn = [int(crops.crop(step, 0)[0, 0, 0]) for step in range(2000)]
+    drawn = [int(crops.crop(step, 0).image[0, 0, 0]) for step in range(2000)]
     # Binomial with p = 0.8: five standard deviations are 0.045.
     assert abs(drawn.count(1) / 2000 - 0.8) < 0.045
 
@@ -207,13 +210,13 @@ def test_the_cache_is_bounded(monkeypatch):
     images = [image_of(noise(20, 20, seed=s)) for s in range(8)]
     crops = Crops([whole(i) for i in images], (4, 4), 0)
     list(crops.prefetch(range(40), range(4), 4))
-    assert 0 < sum(a.size for a in crops._cache.values()) <= 1000
-    assert crops._cached == sum(a.size for a in crops._cache.values())
+    assert 0 < sum(a.image.size for a in crops._cache.values()) <= 1000
+    assert crops._cached == sum(a.image.size for a in crops._cache.values())
 
 
 def test_a_crop_may_be_changed_without_changing_the_next():
     crops = Crops([whole(image_of(noise(8, 8)))], (8, 8), 0)
-    first = crops.crop(0, 0)
+    first = crops.crop(0, 0).image
     kept = first.copy()
     first[:] = 0
-    assert np.array_equal(crops.crop(0, 0), kept)
+    assert np.array_equal(crops.crop(0, 0).image, kept)

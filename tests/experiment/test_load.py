@@ -234,12 +234,14 @@ def test_paths_become_absolute_without_looking_at_the_disk(tmp_path):
     file = tmp_path / "deep" / "x.toml"
     file.parent.mkdir()
     file.write_text(
-        '[[data.train]]\nimage = "../images/*.tif"\n'
+        '[[data.train]]\nimage = "../images/*.tif"\nmasks = "../masks/*.tif"\nignore = "i.png"\n'
         '[[data.apply]]\nimage = "/else/a.tif"\ntruth = "b.tif"\n'
         '[[data.apply]]\nimage = "https://host/c.zarr"\n'
     )
     data = load(file).data
     assert data.train[0].image == str(tmp_path / "images" / "*.tif")
+    assert data.train[0].masks == str(tmp_path / "masks" / "*.tif")
+    assert data.train[0].ignore == str(file.parent / "i.png")
     assert [entry.image for entry in data.apply] == ["/else/a.tif", "https://host/c.zarr"]
     assert [entry.truth for entry in data.apply] == [str(file.parent / "b.tif"), None]
 
@@ -281,3 +283,16 @@ def test_the_error_is_data_and_survives_pickling():
     assert again.faults == caught.value.faults
     assert isinstance(again, ValueError)
     assert again.exit_code == 2
+
+
+def test_what_is_ignored_is_part_of_masks():
+    fault = only(
+        '[[data.train]]\nimage = "a"\nmasks = "b"\nignore = "c"\n\n'
+        '[[data.train]]\nimage = "a"\nignore = "c"\n'
+    )
+    assert (fault.where, fault.key) == ("bad.toml:8", "data.train.1.ignore")
+
+
+def test_a_label_that_is_ignored_is_a_number():
+    fault = only(f"[data]\nignore_label = 1.5\n{GOOD}")
+    assert fault.key == "data.ignore_label"

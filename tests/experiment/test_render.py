@@ -46,17 +46,21 @@ paths = texts.map(lambda text: "/base/x" + text.replace("/", "_").rstrip(".") + 
     channels=st.lists(st.one_of(texts, st.integers(0, 9)), max_size=3).map(tuple),
     images=st.lists(paths, min_size=1, max_size=3),
     rate=st.floats(min_value=1e-300, max_value=1e300),
+    ignored=st.one_of(st.just("none"), st.integers(-1, 2**32)),
     iou=st.lists(st.floats(min_value=0.01, max_value=1), min_size=1, max_size=4).map(tuple),
     short=st.booleans(),
     base=st.sampled_from([None, BASE]),
 )
-def test_whatever_is_set_reads_back_exactly(diameter, channels, images, rate, iou, short, base):
+def test_whatever_is_set_reads_back_exactly(
+    diameter, channels, images, rate, ignored, iou, short, base
+):
     experiment = Experiment(
         seed=3,
         data=Data(
             object_diameter=diameter,
             channels=channels,
-            train=tuple(TrainImage(image=image) for image in images),
+            train=tuple(TrainImage(image=i, masks=i, ignore=i) for i in images),
+            ignore_label=ignored,
             apply=tuple(ApplyImage(image=image, truth=image) for image in images),
         ),
         train=Train(learning_rate=rate),
@@ -76,7 +80,10 @@ def all_settings(model, key=()):
 
 def test_every_setting_stands_in_the_text_with_its_docstring():
     experiment = Experiment(
-        data=Data(train=(TrainImage(image="/a"),), apply=(ApplyImage(image="/b", truth="/c"),))
+        data=Data(
+            train=(TrainImage(image="/a", masks="/d", ignore="/e"),),
+            apply=(ApplyImage(image="/b", truth="/c"),),
+        )
     )
     text = render(experiment)
     keys = {tuple(part for part in key if isinstance(part, str)) for key in positions(text)}

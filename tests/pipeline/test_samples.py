@@ -89,7 +89,7 @@ def test_an_image_named_twice_is_refused(tmp_path):
 def test_what_is_not_given_is_what_the_other_list_says(tmp_path):
     path = png(tmp_path / "a.png")
     assert [s.volume.path for s in open_samples(experiment(train=[path]))] == [path]
-    assert [v.path for v in open_training(experiment([(path, None)]))] == [path]
+    assert [s.volume.path for s in open_training(experiment([(path, None)]))] == [path]
 
 
 def test_images_of_two_kinds_are_refused(tmp_path):

@@ -410,7 +410,7 @@ def test_the_constant_is_taken_off_the_stored_weights(tmp_path, images):
     found = []
     with torch.no_grad():
         for number in range(module.VALIDATION_BATCHES):
-            image = torch.from_numpy(aside.batch(number, range(2)))
+            image = torch.from_numpy(aside.batch(number, range(2)).image)
             found.append(objective.constant(model.network(image), image))
     assert torch.stack(found).mean(dim=0).abs().max() < 1e-4
 

@@ -31,6 +31,10 @@ def _data(experiment: Experiment) -> Iterator[Finding]:
     data = experiment.data
     if not data.train and not data.apply:
         yield Finding(("data",), "an image, in [[data.train]] or [[data.apply]]", "no image at all")
+    for number, entry in enumerate(data.train):
+        if entry.ignore and not entry.masks:
+            key = ("data", "train", number, "ignore")
+            yield Finding(key, "masks beside it, of which it hides a part", "none")
 
 
 def _sizes(experiment: Experiment) -> Iterator[Finding]:

@@ -25,6 +25,8 @@ from cellulus.experiment.sections import Experiment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cellulus.experiment.sections import ApplyImage, TrainImage
+
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read and check an experiment file.
@@ -213,21 +215,16 @@ def _literal(text: str) -> object:
 def _absolute(experiment: Experiment, base: Path) -> Experiment:
     """Return the experiment with absolute paths."""
     data = experiment.data
-    train = tuple(
-        entry.model_copy(update={"image": absolute(entry.image, base)}) for entry in data.train
-    )
-    apply = tuple(
-        entry.model_copy(
-            update={
-                "image": absolute(entry.image, base),
-                "truth": absolute(entry.truth, base) if entry.truth else entry.truth,
-            }
-        )
-        for entry in data.apply
-    )
+    train = tuple(entry.model_copy(update=_paths(entry, base)) for entry in data.train)
+    apply = tuple(entry.model_copy(update=_paths(entry, base)) for entry in data.apply)
     return experiment.model_copy(
         update={"data": data.model_copy(update={"train": train, "apply": apply})}
     )
+
+
+def _paths(entry: TrainImage | ApplyImage, base: Path) -> dict[str, str]:
+    """Return the settings of an image that are set, as absolute paths: all of them are paths."""
+    return {name: absolute(path, base) for name, path in entry if path}
 
 
 def absolute(path: str, base: Path) -> str:

@@ -75,6 +75,10 @@ class TrainImage(Settings):
 
     image: str
     """OME-Zarr image, TIFF or PNG, or a glob of them; relative to the experiment file."""
+    masks: str | None = None
+    """Labels to learn from, paired with the images in sorted order; where the method needs them."""
+    ignore: str | None = None
+    """Where these are not 0 nobody has annotated, and nothing is learnt; paired likewise."""
 
 
 class ApplyImage(Settings):
@@ -101,6 +105,8 @@ class Data(Settings):
     """Intensities mapped to 0 and 1, as percentiles."""
     normalise: Literal["image", "dataset"] = "image"
     """Whether the percentiles are those of each image or of all training images together."""
+    ignore_label: int | Literal["none"] = "none"
+    """Number that marks in masks what nobody has annotated; nothing is learnt there."""
     train: tuple[TrainImage, ...] = ()
     """Images to learn from; the images to apply to, where none are given."""
     apply: tuple[ApplyImage, ...] = ()

@@ -156,7 +156,7 @@ def plan(experiment: Experiment, *, training: bool = True) -> Plan:
         under the cap on memory.
     """
     samples = open_samples(experiment) if experiment.data.apply else []
-    learnt_from = open_training(experiment) if training else []
+    learnt_from = [s.volume for s in open_training(experiment)] if training else []
     return plan_volumes(experiment, [s.volume for s in samples], learnt_from)
 
 

@@ -16,19 +16,21 @@ from cellulus.data.normalise import Normalisation, estimate
 from cellulus.data.readers import expand, levels, open_volumes
 from cellulus.errors import InputError
 from cellulus.pipeline.measure import measure
+from cellulus.pipeline.pairing import misfit, partners, refuse
 from cellulus.space import Length, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cellulus.data.canonical import Canonical
+    from cellulus.data.masks import Masks
     from cellulus.data.volume import Volume
-    from cellulus.experiment.sections import Data, Experiment
+    from cellulus.experiment.sections import Data, Experiment, TrainImage
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image to find objects in.
+    """An image to find objects in, or to learn from.
 
     Attributes
     ----------
@@ -38,11 +40,14 @@ class Sample:
         The labels to score against, if there are any.
     level
         The pyramid level that `volume` is.
+    masks
+        What is annotated, if that is learnt from.
     """
 
     volume: Volume
     truth: Volume | None = None
     level: int = 0
+    masks: Masks | None = None
 
 
 def open_samples(experiment: Experiment) -> list[Sample]:
@@ -58,27 +63,35 @@ def open_samples(experiment: Experiment) -> list[Sample]:
     samples = []
     for entry in data.apply:
         found = _open(data, entry.image)
-        samples += _paired(found, entry.image, entry.truth) if entry.truth else found
+        samples += _scored(found, entry.image, entry.truth) if entry.truth else found
     for image in [] if data.apply else data.train:
         samples += _open(data, image.image)
-    named = _named([sample.volume for sample in samples])
-    common_kind(named)
-    return [replace(s, volume=volume) for s, volume in zip(samples, named, strict=True)]
+    return _alike(samples)
 
 
-def open_training(experiment: Experiment) -> list[Volume]:
+def open_training(experiment: Experiment) -> list[Sample]:
     """Open what to learn from: ``data.train``, or ``data.apply`` where that is empty.
+
+    Masks are opened where the method needs them, and then every image has some.
 
     Raises
     ------
     MissingError, InputError, StorageError
-        If an image cannot be opened, or differs in kind from the others.
+        If an image cannot be opened, or differs in kind from the others; if masks are needed and
+        are missing, in colours, or of another shape than their image.
     """
-    data = experiment.data
-    entries = data.train or data.apply
-    volumes = _named([s.volume for entry in entries for s in _open(data, entry.image)])
-    common_kind(volumes)
-    return volumes
+    data, method = experiment.data, experiment.method
+    if method.needs != "masks":
+        return _alike([s for entry in data.train or data.apply for s in _open(data, entry.image)])
+    bare = [entry.image for entry in data.train if not entry.masks]
+    if bare or not data.train:
+        raise InputError(
+            "data.train",
+            expected=f'masks = "..." beside each image, from which {method.name} learns',
+            found=f"none for {', '.join(bare)}" if bare else "no image to learn from",
+            remedy='give the labels of each image, or choose method.name = "object_centric"',
+        )
+    return _alike([sample for entry in data.train for sample in _annotated(data, entry)])
 
 
 def common_kind(volumes: Sequence[Volume]) -> tuple[int, int]:
@@ -187,22 +200,35 @@ FEWEST_VOXELS = 10.0
 """An object must stay this wide along each axis on the level that "auto" takes [voxel]."""
 
 
-def _paired(found: list[Sample], images: str, truths: str) -> list[Sample]:
-    opened = [volume for path in expand(truths) for volume in open_volumes(path)]
-    if len(opened) != len(found):
-        raise InputError(
-            truths,
-            expected=f"one truth for each of the {len(found)} images of {images}",
-            found=str(len(opened)),
-            remedy="images and truths are paired in the order of their names",
+def _scored(found: list[Sample], images: str, truths: str) -> list[Sample]:
+    opened = partners(found, images, truths, "truth")
+    return [replace(s, truth=truth) for s, truth in zip(found, opened, strict=True)]
+
+
+def _annotated(data: Data, entry: TrainImage) -> list[Sample]:
+    """Return the images that an entry names, with their masks."""
+    from cellulus.data.masks import Masks  # costly to import, and not always needed
+
+    found, opened = _open(data, entry.image), []
+    for pattern, what in ((entry.masks, "mask"), (entry.ignore, "ignore image")):
+        opened.append(
+            partners(found, entry.image, pattern, what) if pattern else [None] * len(found)
         )
-    pairs = zip(found, opened, strict=True)
-    return [replace(s, truth=_at_level(truth, s.level)) for s, truth in pairs]
+    pairs = [(s.volume, p) for side in opened for s, p in zip(found, side, strict=True) if p]
+    refuse([fault for pair in pairs if (fault := misfit(*pair))])
+    unknown = None if data.ignore_label == "none" else data.ignore_label
+    return [
+        replace(sample, masks=Masks(labels, ignore, unknown))
+        for sample, labels, ignore in zip(found, *opened, strict=True)
+        if labels
+    ]
 
 
-def _at_level(truth: Volume, level: int) -> Volume:
-    """Return a truth at the level that its image is read at."""
-    return open_volumes(truth.path, level=level)[truth.time] if level else truth
+def _alike(samples: list[Sample]) -> list[Sample]:
+    """Return images of one kind, named."""
+    named = _named([sample.volume for sample in samples])
+    common_kind(named)
+    return [replace(s, volume=volume) for s, volume in zip(samples, named, strict=True)]
 
 
 def _named(volumes: list[Volume]) -> list[Volume]:

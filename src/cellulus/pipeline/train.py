@@ -130,7 +130,7 @@ def prepare(experiment: Experiment) -> tuple[list[Canonical], models.Card]:
         If an image cannot be used.
     """
     data, method, network = experiment.data, experiment.method, experiment.network
-    volumes = open_training(experiment)
+    volumes = [sample.volume for sample in open_training(experiment)]
     ndim, inputs = common_kind(volumes)
     require_training(experiment, ndim, inputs)
     shared = estimate(volumes, data.percentiles) if data.normalise == "dataset" else None
@@ -222,7 +222,7 @@ class _Loop:
         """Do the remaining steps."""
         settings, history = self.experiment.train, self.history
         share = range(self.learning.fabric.global_rank, settings.batch_size, settings.devices)
-        held = [aside.batch(n, range(settings.batch_size)) for n in range(VALIDATION_BATCHES)]
+        held = [aside.batch(n, range(settings.batch_size)).image for n in range(VALIDATION_BATCHES)]
         steps = range(history.step, settings.steps)
         self.progress.start("train", settings.steps)
         self.progress.advance(history.step)
@@ -230,7 +230,7 @@ class _Loop:
         began = time.perf_counter()
         with interruptible() as is_interrupted:
             for step, batch in crops.prefetch(steps, share, settings.workers):
-                loss = self.learning.step(step, batch)
+                loss = self.learning.step(step, batch.image)
                 latest.append(loss)
                 history.recent.append(loss)
                 history.step = step + 1

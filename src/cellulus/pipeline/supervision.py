@@ -1,0 +1,125 @@
+"""What there is to learn from in the masks of a data set, and what is odd about them.
+
+Reads all masks once, block by block. Knows nothing of methods or of how crops are chosen.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from cellulus.data.annotations import Annotation
+from cellulus.data.masks import survey
+from cellulus.errors import InputError
+from cellulus.nn import shapes
+from cellulus.pipeline.extents import crop_extent
+from cellulus.pipeline.pairing import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellulus.data.annotations import Kind
+    from cellulus.data.canonical import Canonical
+    from cellulus.data.masks import Masks, Survey
+    from cellulus.experiment.sections import Experiment
+
+_log = logging.getLogger(__name__)
+
+LISTED = 5
+"""Ids that a message lists at most."""
+
+
+def annotate(
+    experiment: Experiment, images: Sequence[Canonical], masks: Sequence[Masks], centre: Kind
+) -> list[Annotation]:
+    """Return the objects of images on the canonical grid, and say what is odd about them.
+
+    Said are objects in several pieces, objects wider than a crop, images of which every object is
+    ignored or nothing is annotated. An image without objects is background, and nothing to say.
+
+    Parameters
+    ----------
+    experiment
+        How large crops are.
+    images, masks
+        To learn from, and what is drawn on each.
+    centre
+        What stands for an object.
+
+    Raises
+    ------
+    InputError
+        If masks hold no ids; names all that do not. If no image has an object to learn from.
+    StorageError
+        If masks cannot be read.
+    """
+    found, faults = [], []
+    for mask in masks:
+        try:
+            found.append(survey(mask))
+        except InputError as error:
+            faults.append(error)
+    refuse(faults)
+    for image, seen in zip(images, found, strict=True):
+        _report(image.volume.name, seen)
+    if not any(seen.objects.ids.size for seen in found):
+        raise InputError(
+            "data.train",
+            expected="masks with at least one object that is not ignored",
+            found="none: every object is ignored"
+            if any(seen.is_hidden for seen in found)
+            else "background alone",
+            remedy="check masks, ignore, and data.ignore_label",
+        )
+    annotations = [
+        Annotation(mask, seen.objects, image.scale, centre)
+        for image, mask, seen in zip(images, masks, found, strict=True)
+    ]
+    _report_large(experiment, images, annotations)
+    return annotations
+
+
+def _report(name: str, seen: Survey) -> None:
+    if seen.is_hidden:
+        _log.warning("%s: every object is ignored", name)
+    elif seen.annotated == 0:
+        _log.warning("%s: all of it is ignored, nothing is learnt from it", name)
+    if seen.scattered.size:
+        _log.warning(
+            "%s: %d of %d objects lie in several pieces, each of which is learnt as part of one "
+            "object: %s",
+            name,
+            seen.scattered.size,
+            seen.objects.ids.size,
+            _listed([int(number) for number in seen.scattered]),
+        )
+
+
+def _report_large(
+    experiment: Experiment, images: Sequence[Canonical], annotations: Sequence[Annotation]
+) -> None:
+    """Say which images have objects wider than what a crop answers for, and what would do."""
+    depth = experiment.network.depth
+    crop = crop_extent(experiment, len(annotations[0].shape))[0]
+    large, widest = {}, 0.0
+    for image, annotation in zip(images, annotations, strict=True):
+        is_large = (annotation.extents > shapes.output_size(crop, depth)).any(axis=1)
+        if is_large.any():
+            large[image.volume.name] = int(is_large.sum())
+            widest = max(widest, float(annotation.extents.max()))
+    if large:
+        _log.warning(
+            "%d objects are wider than the %d voxels that a crop of %d answers for, in %s; "
+            "train.crop = %d would hold them",
+            sum(large.values()),
+            shapes.output_size(crop, depth),
+            crop,
+            _listed(list(large)),
+            shapes.legal_size(math.ceil(widest) + 2 * shapes.halo(depth), depth),
+        )
+
+
+def _listed(names: Sequence[object]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(map(str, names[:LISTED])) + (f" and {more} more" if more > 0 else "")
