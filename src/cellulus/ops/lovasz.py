@@ -45,13 +45,16 @@ def lovasz_hinge(logits: Tensor, is_inside: Tensor, group: Tensor, count: int) -
 def _weights(errors: Tensor, is_inside: Tensor, group: Tensor, count: int) -> Tensor:
     """Return by how much the Jaccard loss of its group grows at each error, ``(n,)``."""
     order = errors.argsort(descending=True, stable=True)
-    order = order[group[order].argsort(stable=True)]  # by group, in each by falling error
-    inside, group = is_inside[order], group[order]
+    by_group = group.index_select(0, order).argsort(stable=True)
+    order = order.index_select(0, by_group)  # by group, in each by falling error
+    inside, group = is_inside.index_select(0, order), group.index_select(0, order)
     sizes = torch.bincount(group, minlength=count)
     ends = sizes.cumsum(0)
     wrong = torch.nn.functional.pad(inside.cumsum(0), (1, 0))  # inside, before each place
-    rank = torch.arange(1, len(order) + 1, device=order.device) - (ends - sizes)[group]
-    left = wrong[ends][group] - wrong[1:]  # of the intersection, when so many errors are made
+    rank = torch.arange(1, len(order) + 1, device=order.device)
+    rank -= (ends - sizes).index_select(0, group)
+    # Of the intersection, when so many errors are made.
+    left = wrong[ends].index_select(0, group) - wrong[1:]
     union = (left + rank).to(errors.dtype)
     # Closed forms of the differences, because differences of almost equal shares lose all digits.
     growth = torch.where(inside, 1 / union, left / (union * (union - 1).clamp_min(1)))

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 EPSILON = 1e-4
 """Voxels outside of a mask with less membership are as good as none."""
-PAIRS = 2**21
+PAIRS = 2**20
 """Pairs of an object and a voxel that are looked at together; bounds the memory."""
 
 
@@ -97,9 +97,10 @@ class SpatialObjective:
 
         voxels, places = truth.members(embeddings.detach(), margins.detach(), self.epsilon)
         embeddings = embeddings.flatten(0, 1).index_select(0, voxels)
-        away = (embeddings - truth.centres[places]) / margins.index_select(0, places)
+        away = embeddings - truth.centres.index_select(0, places)
+        away = away / margins.index_select(0, places)
         membership = torch.exp2(-away.square().sum(dim=1))
-        is_inside = truth.owner.flatten()[voxels] == places
+        is_inside = truth.owner.flatten().index_select(0, voxels) == places
         hinge = lovasz_hinge(2 * membership - 1, is_inside, places, len(mean))
 
         aim = membership.detach()[is_inside], voxels[is_inside]
