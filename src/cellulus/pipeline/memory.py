@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cellulus.experiment.sections import Experiment
     from cellulus.pipeline.cuts import Subject
 
-BASE = 580_000_000
+BASE = 620_000_000
 """A process that has imported all that `cellulus run` needs [byte]."""
 CONVOLUTIONS = 1.15
 """What convolutions need beside their inputs and outputs, as a factor."""
@@ -33,7 +33,7 @@ RING, BESIDE = 40, 4
 """How many planes are smoothed at a time at most, and what is beside them [plane]."""
 TERRITORIES = 4
 """Which mode is nearest, per bin [byte]."""
-OUTLINES = {2: 50, 3: 30}
+OUTLINES = {2: 50, 3: 28}
 """While outlines are decided, per voxel, besides the prediction and the image [byte]."""
 MEAN_SHIFT = 90
 """While mean-shift groups the embeddings of a block, per voxel; counted, not measured [byte]."""
@@ -84,8 +84,8 @@ def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
             _span(n, 1 / z, limit)
             for n, z, limit in zip(cut.outer, zoom, subject.canonical, strict=True)
         )
-        # As it is stored, one channel in single precision, and what becomes of it.
-        read = READING * (channels * (2 * source + 4 * voxels) + 4 * source)
+        # One channel as it is stored, and what becomes of all.
+        read = READING * 4 * (channels * voxels + source)
         held = 4 * (channels + subject.inputs) * voxels
         # Bins of all embeddings of what is read, or of those that the modes of a block depend on.
         extent = cut.outer if decodes else cut.core
