@@ -172,6 +172,18 @@ def test_an_object_that_is_pushed_out_of_the_crop_is_gone():
     assert (found.labels[-2:] == IGNORED).all()
 
 
+def test_numbers_have_no_gaps_after_augmentation():
+    labels = np.arange(1, 401, dtype=np.int32).reshape(20, 20)
+    centres = (np.argwhere(labels) + 0.5).astype(np.float32)
+    crop = Crop(labels[None].astype(np.float32), labels, centres)
+    for seed in range(5):
+        found = Augmentation(1.0, 0.0, ())(crop, np.random.default_rng(seed))
+        count = len(found.centres)
+        assert 200 < count < 400
+        there = np.unique(found.labels)
+        assert there[there > 0].tolist() == list(range(1, count + 1))
+
+
 def test_a_crop_without_objects_is_augmented_too():
     labels = np.zeros((20, 20), np.int32)
     crop = Crop(np.ones((1, 20, 20), np.float32), labels, np.zeros((0, 2), np.float32))

@@ -179,11 +179,14 @@ def test_objects_in_several_pieces_are_reported(tmp_path, caplog):
     drawn[8, 8] = 5
     drawn[0, 0] = 5
     drawn[30, 30:32] = 6
-    annotations_of(experiment(folder(tmp_path, [drawn])))
+    other = discs()
+    other[0, ::2] = np.arange(1, 36)
+    other[-1, ::2] = np.arange(1, 36)
+    annotations_of(experiment(folder(tmp_path, [drawn, discs(), other])))
     (message,) = said(caplog)
-    assert message.startswith("a0: 1 of ")
+    assert message.startswith("36 of ")
     assert "several pieces" in message
-    assert message.endswith(": 5")
+    assert message.endswith(": a0 (5), a2 (1, 2, 3, 4, 5 and 30 more)")
 
 
 def test_objects_wider_than_a_crop_are_reported_with_the_crop_that_would_do(tmp_path, caplog):
@@ -205,7 +208,7 @@ def test_images_of_which_every_object_is_ignored_are_reported(tmp_path, caplog):
     drawn = discs()
     nothing, all_of_it = np.zeros(drawn.shape, np.uint8), np.ones(drawn.shape, np.uint8)
     annotations_of(experiment(folder(tmp_path, [drawn, drawn], [nothing, all_of_it])))
-    assert said(caplog) == ["a1: every object is ignored"]
+    assert said(caplog) == ["every object is ignored in a1"]
 
 
 def test_a_data_set_without_an_object_is_refused(tmp_path):
@@ -221,7 +224,7 @@ def test_a_data_set_without_an_object_is_refused(tmp_path):
 def test_an_image_that_is_all_ignored_by_its_label_is_reported(tmp_path, caplog):
     drawn = discs()
     annotations_of(experiment(folder(tmp_path, [drawn, 0 * drawn + 4]), ignore_label=4))
-    assert said(caplog) == ["a1: all of it is ignored, nothing is learnt from it"]
+    assert said(caplog) == ["nothing is annotated, and learnt, in a1"]
 
 
 def test_masks_in_colour_are_refused_all_at_once(tmp_path):

@@ -31,7 +31,7 @@ LARGEST_ID = 2**32 - 1
 
 @dataclass(frozen=True)
 class Masks:
-    """The annotation of one image.
+    """The annotation of one image; of an object that is hidden in part, what is seen counts.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ def survey(masks: Masks) -> Survey:
         annotated += int((ids != IGNORED).sum())
         kept = np.maximum(ids, 0).astype(np.uint32)
         found = measure_objects(kept, origin=tuple(part.start for part in block.core))
-        pieces.add(kept, found, _touches(found, block, grid.shape))
+        pieces.add(kept, found, _touches(found, block))
         parts.append(found)
     objects = merge(parts)
     return Survey(
@@ -148,7 +148,7 @@ class _Pieces:
         self.open: set[int] = set()
 
     def add(self, ids: NDArray[Any], found: Measures, touches: NDArray[np.bool_]) -> None:
-        """Count those of a block; what touches its neighbours may go on there."""
+        """Count those of a block; those that touch one before it may go on there."""
         owner = find_pieces(ids, across_corners=True)[1][1:]
         for number, count in zip(*np.unique(owner, return_counts=True), strict=True):
             self.counts[int(number)] = self.counts.get(int(number), 0) + int(count)
@@ -176,13 +176,10 @@ def _grid(masks: Masks) -> Blocks:
     return Blocks(shape, portion_of(*sides), (0,) * len(shape))
 
 
-def _touches(found: Measures, block: Block, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which objects reach a face that the block shares with another."""
-    touches = np.zeros(found.ids.size, bool)
-    for axis, (part, n) in enumerate(zip(block.core, shape, strict=True)):
-        touches |= (found.starts[:, axis] == part.start) & (part.start > 0)
-        touches |= (found.stops[:, axis] == part.stop) & (part.stop < n)
-    return touches
+def _touches(found: Measures, block: Block) -> NDArray[np.bool_]:
+    """Return which objects reach a block before this one; none that spans two is missed."""
+    first = np.array([part.start for part in block.core])
+    return np.asarray(((found.starts == first) & (first > 0)).any(axis=1))
 
 
 def _holds_objects(masks: Masks) -> bool:

@@ -17,7 +17,7 @@ from cellulus.pipeline.extents import crop_extent
 from cellulus.pipeline.pairing import refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cellulus.data.annotations import Kind
     from cellulus.data.canonical import Canonical
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LISTED = 5
-"""Ids that a message lists at most."""
+"""Images and ids that a message lists at most."""
 
 
 def annotate(
@@ -61,8 +61,7 @@ def annotate(
         except InputError as error:
             faults.append(error)
     refuse(faults)
-    for image, seen in zip(images, found, strict=True):
-        _report(image.volume.name, seen)
+    _report({image.volume.name: seen for image, seen in zip(images, found, strict=True)})
     if not any(seen.objects.ids.size for seen in found):
         raise InputError(
             "data.train",
@@ -80,19 +79,21 @@ def annotate(
     return annotations
 
 
-def _report(name: str, seen: Survey) -> None:
-    if seen.is_hidden:
-        _log.warning("%s: every object is ignored", name)
-    elif seen.annotated == 0:
-        _log.warning("%s: all of it is ignored, nothing is learnt from it", name)
-    if seen.scattered.size:
+def _report(found: Mapping[str, Survey]) -> None:
+    """Say what is odd about the objects, for all images together."""
+    hidden = [name for name, seen in found.items() if seen.is_hidden]
+    blank = [n for n, seen in found.items() if seen.annotated == 0 and not seen.is_hidden]
+    scattered = {name: seen.scattered for name, seen in found.items() if seen.scattered.size}
+    if hidden:
+        _log.warning("every object is ignored in %s", _listed(hidden))
+    if blank:
+        _log.warning("nothing is annotated, and learnt, in %s", _listed(blank))
+    if scattered:
         _log.warning(
-            "%s: %d of %d objects lie in several pieces, each of which is learnt as part of one "
-            "object: %s",
-            name,
-            seen.scattered.size,
-            seen.objects.ids.size,
-            _listed([int(number) for number in seen.scattered]),
+            "%d of %d objects lie in several pieces, and each is learnt as one: %s",
+            sum(ids.size for ids in scattered.values()),
+            sum(seen.objects.ids.size for seen in found.values()),
+            _listed([f"{name} ({_listed(ids.tolist())})" for name, ids in scattered.items()]),
         )
 
 
