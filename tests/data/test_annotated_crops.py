@@ -193,6 +193,48 @@ def test_crops_stay_in_their_region_and_so_do_the_objects_that_they_are_around(s
             assert whole.start <= along.start < along.stop <= whole.stop
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_what_lies_at_the_border_comes_to_lie_where_the_network_answers(monkeypatch, cached):
+    """A network answers for the middle of a crop alone: all of an image must get there."""
+    if not cached:
+        monkeypatch.setattr(module, "CACHED_VOXELS", 0)
+    drawn = np.zeros((40, 44), np.uint32)
+    drawn[:5, :5], drawn[20:25, 40:], drawn[37:, 20:23] = 1, 2, 3
+    margin, answered = 6, np.zeros(4, int)
+    for reach in (0, margin):
+        crops = Crops([part_of(drawn)], (20, 20), 0, margin=reach)
+        for step in range(60):
+            crop = crops.crop(step, 0)
+            middle = (slice(margin, -margin),) * 2
+            assert crop.image.shape == (1, 20, 20)
+            inside = crop.labels != IGNORED
+            assert inside[middle].all()
+            assert np.array_equal(crop.labels[inside] > 0, crop.image[0][inside] > 0)
+            found = crop.image[0][middle].astype(int)
+            answered += np.bincount(found[crop.labels[middle] > 0], minlength=4)[:4]
+        assert bool(answered[1:].all()) == (reach > 0)
+        assert bool(answered[1:].any()) == (reach > 0)
+
+
+def test_crops_do_not_reach_over_into_what_is_kept_aside():
+    drawn = squares((40, 117))
+    crops = Crops([part_of(drawn, region=(slice(0, 40), slice(60, 117)))], (16, 16), 0, margin=5)
+    starts = []
+    original = crops._read
+    crops._read = lambda which, place: (starts.append(place), original(which, place))[1]
+    for step in range(300):
+        crops.crop(step, 0)
+    ends = [(min(p[a].start for p in starts), max(p[a].stop for p in starts)) for a in range(2)]
+    assert ends == [(-5, 45), (60, 122)]
+
+
+def test_the_margin_changes_nothing_without_masks():
+    plain = [Part(part.image, part.region) for part in source().parts[:2]]
+    one, other = (Crops(plain, (16, 16), 0, AUGMENTED, margin) for margin in (0, 7))
+    for step in range(10):
+        assert np.array_equal(one.crop(step, 0).image, other.crop(step, 0).image)
+
+
 def test_images_without_objects_make_crops_of_background():
     crops = Crops([part_of(np.zeros((30, 40)))], (16, 16), 0, AUGMENTED)
     batch = crops.batch(0, range(3))

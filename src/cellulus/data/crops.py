@@ -100,12 +100,17 @@ class Crops:
         Of every random choice.
     augmentation
         What is varied; nothing by default.
+    margin
+        How much along each side of a crop is seen, but not answered for [canonical voxel]. Crops
+        with masks reach so far out of an image, which is mirrored there and ignored: else nothing
+        would be learnt of objects at its border.
     """
 
     parts: Sequence[Part]
     size: tuple[int, ...]
     seed: int
     augmentation: Augmentation | None = None
+    margin: int = 0
 
     def __post_init__(self) -> None:
         volumes = np.array([np.prod(part.shape, dtype=np.float64) for part in self.parts])
@@ -151,20 +156,30 @@ class Crops:
         middle, extent = self._boxes[drawn]
         away = rng.uniform(-1, 1, len(size)) * np.maximum(JITTER * size, extent / 2 - JITTER * size)
         start = np.rint(middle + away - size / 2).astype(np.int64)
-        part = self.parts[which]
-        first = np.array([r.start for r in part.region])
-        room = np.array(part.shape) - size
-        # What is smaller than a crop has one place only, as without masks.
+        first, room = self._room(which)
         inside = np.clip(start - first, 0, np.maximum(room, 0))
         return self._read(which, self._region(first + np.where(room > 0, inside, room // 2)))
 
     def _regions(self, which: int, rng: np.random.Generator, count: int) -> list[Region]:
         """Draw where to look; once, where the part is no larger than a crop."""
-        part, size = self.parts[which], np.array(self.size)
-        room = np.array(part.shape) - size
+        first, room = self._room(which)
         drawn = [rng.integers(0, np.maximum(room, 0) + 1) for _ in range(count)]
-        starts = np.where(room > 0, drawn, room // 2) + [r.start for r in part.region]
+        starts = np.where(room > 0, drawn, room // 2) + first
         return [self._region(start) for start in np.unique(starts, axis=0)]
+
+    def _room(self, which: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the first place of a crop in a part, and how many more there are along each axis.
+
+        There is none where the part is smaller; then the crop lies around its middle.
+        """
+        part = self.parts[which]
+        margin = 0 if part.annotation is None else self.margin
+        first = np.array([r.start for r in part.region])
+        stop = np.array([r.stop for r in part.region])
+        # Only where the image ends: beyond another end of the region is what is kept aside.
+        stop = stop + np.where(stop == part.image.shape, margin, 0)
+        first = first - np.where(first == 0, margin, 0)
+        return first, stop - first - self.size
 
     def _region(self, start: NDArray[np.int64]) -> Region:
         return tuple(slice(int(a), int(a + n)) for a, n in zip(start, self.size, strict=True))
