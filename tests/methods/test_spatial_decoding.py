@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellulus.methods.base import Observation
-from cellulus.methods.spatial_embedding.decoding import SeedDecoder
+from cellulus.methods.spatial_embedding.decoding import FOREGROUNDS, SEEDS, SeedDecoder
 from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 from cellulus.ops.labels import keep_largest, relabel
 from cellulus.pipeline.decoding import open_ended
@@ -238,17 +238,27 @@ def test_what_was_mostly_claimed_before_is_no_object():
     assert cluster(scene.prediction, (1.0, 1.0)).max() == 1
 
 
-def test_a_sweep_of_thresholds_finds_what_each_pair_finds():
+def test_a_sweep_of_thresholds_finds_what_each_choice_finds():
     scene = draw((120, 130), seed=3, noise=2.5)
-    foregrounds, seeds = (0.7, 0.3, 0.5), (0.6, 0.95, 0.8)
     counts = set()
-    swept = list(decoder(scene).sweep(scene.observe(), foregrounds, seeds))
-    assert [pair[:2] for pair in swept] == list(itertools.product(foregrounds, seeds))
-    for foreground, seed, objects in swept:
-        alone = decode(scene, foreground=foreground, seed=seed)
+    swept = list(decoder(scene).sweep(scene.observe()))
+    assert [tuple(choice.values()) for choice, _ in swept] == list(
+        itertools.product(FOREGROUNDS, SEEDS)
+    )
+    for choice, objects in swept:
+        alone = decode(scene, **choice)
         assert np.array_equal(named(objects), named(alone))
         counts.add(len(np.unique(alone.labels)))
-    assert len(counts) > 2
+    assert len(counts) > 5
+
+
+def test_a_threshold_that_is_set_is_not_tuned():
+    scene = draw((60, 60), seed=3)
+    swept = decoder(scene, foreground=0.55).sweep(scene.observe())
+    assert [choice for choice, _ in swept] == [{"foreground": 0.55, "seed": seed} for seed in SEEDS]
+    (only,) = decoder(scene, foreground=0.55, seed=0.45).sweep(scene.observe())
+    assert only[0] == {"foreground": 0.55, "seed": 0.45}
+    assert np.array_equal(only[1].labels, decode(scene, foreground=0.55, seed=0.45).labels)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 FOREGROUND, SEED = 0.5, 0.9
 """The published thresholds, where none are set or tuned."""
+FOREGROUNDS, SEEDS = (0.2, 0.35, 0.5, 0.65), (0.4, 0.6, 0.75, 0.9)
+"""The thresholds that are tried on annotated images."""
 ROUNDING = 1 + 2.0**-10
 """Offsets are stored with a few digits: one at the bound is none too long."""
 
@@ -114,37 +116,25 @@ class SeedDecoder:
             np.copyto(cleaned, labels, where=goes_on[labels])
         return Objects(cleaned, near.anchors)
 
-    def sweep(
-        self, observation: Observation, foregrounds: Sequence[float], seeds: Sequence[float]
-    ) -> Iterator[tuple[float, float, Objects]]:
-        """Decode a whole image with every pair of thresholds, without doing it all for each.
+    def sweep(self, observation: Observation) -> Iterator[tuple[dict[str, float], Objects]]:
+        """Decode with every choice of thresholds; see `cellulus.methods.base.Tunable`.
 
         Whether a claimant is accepted, and what is new to it, depends on more seedy ones alone:
         a higher threshold only leaves the last ones out.
-
-        Parameters
-        ----------
-        observation
-            The whole image.
-        foregrounds, seeds
-            Thresholds of the seediness, 0 to 1.
-
-        Yields
-        ------
-        foreground, seed, objects
-            As a decoder with these thresholds finds them.
         """
+        foregrounds = FOREGROUNDS if self.settings.foreground == "auto" else (self.foreground,)
+        seeds = SEEDS if self.settings.seed == "auto" else (self.seed,)
         whole = (slice(None),) * self.ndim
         proposed = self._at(min(foregrounds), min(seeds))
         proposed.learn([proposed.survey(observation, whole)])
         for foreground in foregrounds:
-            counted = copy.copy(proposed)
-            counted.foreground = foreground
-            counted.learn([counted.survey(observation, whole)])
-            claimants = counted._learned(observation)
+            made = copy.copy(proposed)
+            made.foreground = foreground
+            made.learn([made.survey(observation, whole)])
+            claimants = made._learned(observation)
             for seed in seeds:
-                counted.claimants = claimants[claimants.seeds >= np.float32(max(seed, foreground))]
-                yield foreground, seed, counted(observation)
+                made.claimants = claimants[claimants.seeds >= np.float32(max(seed, foreground))]
+                yield {"foreground": foreground, "seed": seed}, made(observation)
 
     def _at(self, foreground: float, seed: float) -> SeedDecoder:
         """Return a decoder with these thresholds that has learnt nothing."""
