@@ -190,6 +190,25 @@ def test_a_stray_piece_is_dropped_wherever_blocks_are_cut():
         assert np.array_equal(whole.labels > 0, scene.truth > 0)
 
 
+@pytest.mark.parametrize("core", [(50, 33), (17, 38), (50, 40), (50, 100)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.0)])
+def test_of_two_pieces_the_larger_stays_in_blocks_that_hold_the_smaller_alone(core, spacing):
+    """Both lie in the object's window, as far apart as can be."""
+    prediction = np.zeros((5, 50, 70), np.float32)
+    prediction[2:4] = 4.0
+    x = np.arange(70) + 0.5
+    y = (np.arange(50) + 0.5) * spacing[0]
+    pieces = (slice(20, 30), slice(15, 20)), (slice(24, 26), slice(43, 45))
+    for piece, value in zip(pieces, (0.99, 0.7), strict=True):
+        prediction[0, *piece] = 25 * spacing[0] - y[piece[0], None]
+        prediction[1, *piece] = 30 - x[piece[1]]
+        prediction[-1, *piece] = value
+    truth = np.zeros((50, 70), np.uint32)
+    truth[pieces[0]] = 1
+    whole = check_cut(Masks(truth, prediction, spacing), core)
+    assert np.array_equal(whole.labels > 0, truth > 0)
+
+
 def bar(length, width=6, shape=(60, 120)):
     """An object too long to be compact, of which two voxels lie apart from the rest."""
     prediction = np.zeros((5, *shape), np.float32)
