@@ -6,9 +6,10 @@ The volume is drawn into FOLDER if it is not there (10 GB at 2,000 planes, which
 gigavoxels; fewer are the same scene, cut). Segment and postprocess do all of it, from the drawn
 prediction, coarser levels included; predict does the first 16 planes as an image of their own,
 with a small untrained network, which is as fast as a trained one. Each process may take 2 GB (the
-setting `memory`), and tiles and blocks are cut accordingly. Every step is a process of its own;
-more than one worker are processes too. The time is that of the whole, its start included; the
-peak is the most resident memory that any one process had, looked at twenty times a second.
+setting `memory`), and tiles and blocks are cut accordingly. Every step is a process of its own, and
+so are workers, which share the cores; without any (`--workers 0`) the step does all itself. The
+time is that of the whole, its start included; the peak is the most resident memory that any one
+process had, looked at twenty times a second.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def do(step: str, folder: Path, planes: int, workers: int) -> dict[str, Any]:
         how |= {"model": _model(experiment, run), "device": "cpu"}
     if step == "segment":
         how["predictions"] = [folder / "prediction.zarr"]
-    with cluster.start(workers) if workers > 1 else nullcontext(Alone()) as crew:
+    with cluster.start(workers) if workers else nullcontext(Alone()) as crew:
         path = work(experiment, run, crew=crew, **how)[0]
     told = {"phases": clock.spent, "workers": workers}
     return told if step == "predict" else told | {"labels": str(path)}

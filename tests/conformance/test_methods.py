@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import typing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from cellulus import methods
 from cellulus.errors import InputError
 from cellulus.experiment.sections import Experiment, Network
-from cellulus.methods.base import MethodSettings, Observation
+from cellulus.methods.base import MethodSettings, Observation, Target
 from cellulus.nn import shapes
 from cellulus.nn.unet import UNet
 from cellulus.pipeline.decoding import open_ended
@@ -21,6 +22,8 @@ from cellulus.space import blocks
 
 OBJECT_VOXELS = 10.0
 DEPTH = 1
+DIAMETER = 20.0
+"""Of the objects in drawn scenes [canonical voxel]."""
 
 
 def members(union):
@@ -57,6 +60,20 @@ def picture(*shape):
 def seen(batch, *space):
     """What a network saw to answer for `space`: a little more on every side."""
     return picture(batch, 1, *(n + 4 for n in space))
+
+
+def annotated(method, image):
+    """What is drawn on an image: two boxes, the second cut by the edge; None if not needed."""
+    if method.needs != "masks":
+        return None
+    batch, _, *space = image.shape
+    labels = torch.zeros(batch, *space, dtype=torch.int64)
+    halves = [(slice(2, n // 2), slice(n // 2, n)) for n in space]
+    labels[(slice(None), *(low for low, _ in halves))] = 1
+    labels[(slice(None), *(high for _, high in halves))] = 2
+    labels[..., -1] = -1
+    centres = torch.tensor([[(n // 2 + 2) / 2 for n in space], [float(n - 1) for n in space]])
+    return Target(labels, centres.expand(batch, -1, -1))
 
 
 def test_there_are_methods_and_their_names_differ():
@@ -107,15 +124,16 @@ def test_its_loss_is_finite_repeatable_and_falls_on_a_fit(method, ndim):
     objective = settings.objective(ndim, OBJECT_VOXELS)
     start = picture(2, settings.outputs(ndim), *(12,) * ndim) - 0.5
     output, image = start.clone().requires_grad_(), seen(2, *(12,) * ndim)
-    terms = [objective(output, image, chance()) for _ in range(2)]
+    target = annotated(method, image)
+    terms = [objective(output, image, chance(), target) for _ in range(2)]
     assert all(value.ndim == 0 and torch.isfinite(value) for value in terms[0].values())
     assert terms[0]["loss"].item() == terms[1]["loss"].item()
     optimiser = torch.optim.Adam([output], lr=0.3)
     for step in range(60):
         optimiser.zero_grad()
-        objective(output, image, chance(step))["loss"].backward()
+        objective(output, image, chance(step), target)["loss"].backward()
         optimiser.step()
-    after = objective(output, image, chance())["loss"].item()
+    after = objective(output, image, chance(), target)["loss"].item()
     assert after < 0.7 * terms[0]["loss"].item()
 
 
@@ -127,23 +145,36 @@ def test_an_even_image_has_a_loss_and_a_finite_gradient(method, ndim, level):
     settings = method()
     output = (picture(1, settings.outputs(ndim), *(12,) * ndim) - 0.5).requires_grad_()
     image = torch.full((1, 1, *(16,) * ndim), level)
-    loss = settings.objective(ndim, OBJECT_VOXELS)(output, image, chance())["loss"]
+    target = annotated(method, image)
+    loss = settings.objective(ndim, OBJECT_VOXELS)(output, image, chance(), target)["loss"]
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(output.grad).all()
 
 
+PLANE = {"spatial_embedding": {"variance_weight": 0.0}}
+"""Settings without terms that are means over the axes, of which a volume has one more."""
+
+
 @EACH
 def test_a_volume_of_one_plane_loses_as_its_image(method):
-    """The components along z come first, and are zero here."""
-    settings = method()
-    extra = settings.outputs(3) - settings.outputs(2)
+    """The components along z are zero here."""
+    settings = method(**PLANE.get(method.model_fields["name"].default, {}))
+    is_along_z = [name.endswith("_z") for name in settings.channels(3)[: settings.outputs(3)]]
     flat = 3 * picture(2, settings.outputs(2), 15, 14)
-    deep = torch.cat([torch.zeros(2, extra, 15, 14), flat], dim=1)[:, :, None]
+    deep = torch.zeros(2, settings.outputs(3), 1, 15, 14)
+    deep[:, ~torch.tensor(is_along_z), 0] = flat
     image = seen(2, 15, 14)
+    target = annotated(method, image)
+    raised = target and Target(
+        target.labels[:, None], torch.nn.functional.pad(target.centres, (1, 0), value=0.5)
+    )
     losses = [
-        settings.objective(ndim, OBJECT_VOXELS)(output, saw, chance())["loss"].item()
-        for ndim, output, saw in ((2, flat, image), (3, deep, image[:, :, None]))
+        settings.objective(ndim, OBJECT_VOXELS)(output, saw, chance(), drawn)["loss"].item()
+        for ndim, output, saw, drawn in (
+            (2, flat, image, target),
+            (3, deep, image[:, :, None], raised),
+        )
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
@@ -158,7 +189,8 @@ def test_what_is_taken_off_the_answer_is_nothing_to_the_loss(method, ndim):
     constant = objective.constant(output, image)
     assert constant.shape == (settings.outputs(ndim),)
     without = output - constant.view(-1, *[1] * ndim)
-    losses = [objective(o, image, chance())["loss"].item() for o in (output, without)]
+    target = annotated(method, image)
+    losses = [objective(o, image, chance(), target)["loss"].item() for o in (output, without)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 
@@ -212,13 +244,25 @@ def test_its_inference_does_not_depend_on_how_the_image_was_cut(method, ndim):
     assert torch.allclose(part, inside, rtol=1e-4, atol=1e-4)
 
 
-DRAWN = {"object_centric": {}}
+DRAWN = {"object_centric": {}, "spatial_embedding": {}}
 """Methods whose predictions can be drawn, and the settings of their decoders to be local with."""
 SCENES = [((210, 260), (1.0, 1.0), (80, 90)), ((12, 40, 280), (3.0, 2.0, 1.0), (12, 40, 70))]
 
 
 def test_every_method_is_held_to_be_local():
     assert set(DRAWN) == {method.model_fields["name"].default for method in METHODS}
+
+
+def said(method, scene):
+    """Return the scene with what a good network of the method would say of it."""
+    if "seediness" not in method().channels(2):
+        return scene
+    offsets = scene.prediction[:-1]
+    far = np.sqrt((offsets**2).sum(axis=0)) / DIAMETER
+    margins = np.full_like(offsets, 0.4 * DIAMETER)
+    seediness = np.where(scene.truth > 0, np.exp2(-((far / 0.8) ** 2)), 0.01)
+    prediction = np.concatenate([offsets, margins, seediness[None]]).astype(np.float32)
+    return replace(scene, prediction=prediction)
 
 
 def decoded(method, scene, core):
@@ -240,7 +284,7 @@ def decoded(method, scene, core):
 @pytest.mark.parametrize(("shape", "spacing", "core"), SCENES)
 def test_its_decoder_is_local(draw, method, shape, spacing, core):
     """In the core of a region with the halo around it: the same objects, under the same anchors."""
-    scene = draw(shape, spacing)
+    scene = said(method, draw(shape, spacing))
     made = decoded(method, scene, core)
     whole = made(scene.observe())
     assert np.array_equal(whole.labels, decoded(method, scene, shape)(scene.observe()).labels)
@@ -258,7 +302,7 @@ def test_its_decoder_is_local(draw, method, shape, spacing, core):
 @EACH
 @pytest.mark.parametrize(("shape", "spacing", "core"), SCENES)
 def test_its_objects_have_anchors_that_tell_them_apart(draw, method, shape, spacing, core):
-    scene = draw(shape, spacing)
+    scene = said(method, draw(shape, spacing))
     region = tuple(slice(n // 3, n) for n in shape)
     found = decoded(method, scene, core)(scene.observe(region))
     assert found.labels.shape == scene.truth[region].shape

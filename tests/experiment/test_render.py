@@ -1,6 +1,7 @@
 import math
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from cellulus.experiment.sections import (
     Train,
     TrainImage,
 )
+from cellulus.methods import AnyMethod
 from cellulus.settings import Settings
 from cellulus.space import Length
 
@@ -69,26 +71,29 @@ def test_whatever_is_set_reads_back_exactly(
     assert read(render(experiment, short=short, base=base)) == experiment
 
 
-def all_settings(model, key=()):
+def all_settings(model, key=(), without=()):
     for name, field in model.model_fields.items():
-        inner = list(models_in(field.annotation))
+        inner = [found for found in models_in(field.annotation) if found not in without]
         if not inner:
             yield (*key, name), field
         for sub in inner:
             yield from all_settings(sub, (*key, name))
 
 
-def test_every_setting_stands_in_the_text_with_its_docstring():
+@pytest.mark.parametrize("method", list(models_in(AnyMethod)))
+def test_every_setting_stands_in_the_text_with_its_docstring(method):
     experiment = Experiment(
         data=Data(
             train=(TrainImage(image="/a", masks="/d", ignore="/e"),),
-            apply=(ApplyImage(image="/b", truth="/c"),),
-        )
+            apply=(ApplyImage(image="/b", truth="/c", ignore="/f"),),
+        ),
+        method=method(),
     )
     text = render(experiment)
     keys = {tuple(part for part in key if isinstance(part, str)) for key in positions(text)}
     unwrapped = " ".join(line.removeprefix("# ") for line in text.splitlines())
-    found = list(all_settings(Experiment))
+    others = set(models_in(AnyMethod)) - {method}
+    found = list(all_settings(Experiment, without=others))
     assert len(found) > 40, "test invalid"
     for key, field in found:
         assert key in keys
@@ -110,7 +115,7 @@ def test_uncommenting_the_short_form_gives_the_full_one():
     lines = [
         line[1:] if line.startswith("#") and not line.startswith("# ") and len(line) > 1 else line
         for line in text.splitlines()
-        if line != '#truth = "PATH"'
+        if line not in {'#truth = "PATH"', '#ignore = "PATH"'}
     ]
     assert read("\n".join(lines)) == with_image()
     assert len(positions("\n".join(lines))) > len(positions(text))

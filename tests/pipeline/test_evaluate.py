@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -140,3 +142,25 @@ def test_what_does_not_fit_is_refused_by_its_path(tmp_path):
         assert error.value.where == fault
     with pytest.raises(MissingError):
         evaluate_paths(labels, str(tmp_path / "nothing*.zarr"), IOU)
+
+
+def test_what_nobody_annotated_is_not_scored(tmp_path, experiment):
+    run = Run(tmp_path / "run")
+    truth = mosaic(0)
+    for entry, labels in zip(experiment.data.apply, (truth, truth * 0, truth), strict=True):
+        name = Path(entry.image).stem
+        wrong = labels.copy()
+        wrong[:12] = (labels[:12] > 0).astype(np.uint32) * 999
+        write(run.labels / f"{name}.zarr", wrong)
+    hidden = np.zeros(truth.shape, np.uint32)
+    hidden[:12] = 1
+    ignore = str(write(tmp_path / "ignore.zarr", hidden))
+    first, *others = experiment.data.apply
+    entries = (first.model_copy(update={"ignore": ignore}), *others)
+    made = experiment.model_copy(
+        update={"data": experiment.data.model_copy(update={"apply": entries})}
+    )
+    before, after = evaluate(experiment, run).images[0], evaluate(made, run).images[0]
+    assert before.at(0.5).f1 < 1
+    assert after.at(0.5).f1 == after.seg == 1
+    assert after.n_true < before.n_true

@@ -14,7 +14,7 @@ from cellulus.errors import InputError, StorageError
 from cellulus.ops.overlap import overlap_table
 from cellulus.ops.scores import score_table
 from cellulus.pipeline import overlaps as module
-from cellulus.pipeline.overlaps import WORK, overlaps
+from cellulus.pipeline.overlaps import WORK, Pair, overlaps
 from cellulus.space import VoxelSize
 
 
@@ -76,7 +76,7 @@ def wholes(pairs):
 
 
 def found(pairs, folder=None, **more):
-    with overlaps(pairs, folder, **more) as tables:
+    with overlaps([Pair(*pair) for pair in pairs], folder, **more) as tables:
         return [rows(table) for table in tables]
 
 
@@ -98,6 +98,30 @@ def test_workers_count_what_one_process_counts(pairs, crew, tmp_path, monkeypatc
     assert found(pairs, tmp_path / "run", crew=crew) == wholes(pairs)
     assert set(tmp_path.iterdir()) - before == {tmp_path / "run"}
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_what_nobody_annotated_counts_on_neither_side(pairs, tmp_path):
+    expected, asked = [], []
+    for number, (labels, truth) in enumerate(pairs):
+        hidden = (np.random.default_rng(number).random(truth.shape) < 0.3).astype(np.uint32)
+        ignore = store(tmp_path / f"i{number}.zarr", hidden)
+        asked.append((labels, truth, ignore, 7))
+        counts = (hidden == 0) & (truth.read()[0] != 7)
+        both = [np.where(counts, side.read()[0], 0) for side in (labels, truth)]
+        expected.append(rows(overlap_table(*both)))
+    assert found(asked) == expected
+    assert found([(*pair[:2], None, 7) for pair in asked]) != found(pairs)
+
+
+def test_other_marks_of_what_is_ignored_are_counted_anew(pairs, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        found(pairs, tmp_path, crew=Counted(7))
+    again = Counted()
+    marked = [(*pair, None, 7) for pair in pairs]
+    assert found(marked, tmp_path, crew=again, resume=True) == found(marked)
+    assert len(again.asked) == len(Counted().asked) + sum(
+        np.prod([-(-n // 16) for n in labels.shape]) for labels, _ in pairs
+    )
 
 
 @pytest.mark.parametrize("stop", [0, 1, 7, 20])
@@ -178,6 +202,6 @@ def test_negative_ids_name_their_file(tmp_path):
 
 def test_nothing_but_background(tmp_path):
     nothing = Volume.of(np.zeros((50, 41), np.uint32))
-    with overlaps([(nothing, nothing)], None) as tables:
+    with overlaps([Pair(nothing, nothing)], None) as tables:
         scores = score_table(next(tables), (0.5,), name="nothing")
     assert (scores.n_true, scores.n_pred) == (0, 0)

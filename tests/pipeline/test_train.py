@@ -1,7 +1,6 @@
 """Training: it learns, goes on where it was cut, and keeps aside what it should."""
 
 import json
-import logging
 import os
 import pickle
 import signal
@@ -13,18 +12,16 @@ import safetensors.torch
 import tifffile
 import torch
 
-from cellulus.data.canonical import Canonical
 from cellulus.data.normalise import Normalisation
-from cellulus.data.volume import Volume
 from cellulus.errors import CellulusError, InputError, StorageError
 from cellulus.experiment.sections import Data, Experiment, Network, Train, TrainImage
 from cellulus.methods import ObjectCentric
 from cellulus.pipeline import train as module
 from cellulus.pipeline.learning import make_fabric
+from cellulus.pipeline.material import open_parts, split
 from cellulus.pipeline.model import load
-from cellulus.pipeline.train import is_trained, prepare, split, train
+from cellulus.pipeline.train import is_trained, train
 from cellulus.runs import Run
-from cellulus.space import Scale, VoxelSize
 
 
 def discs(shape, radius=5, pitch=14, seed=0):
@@ -331,62 +328,6 @@ class Pressing(Interrupting):
         pass
 
 
-def parts(made):
-    opened, _ = prepare(made)
-    return opened, split(made, opened)
-
-
-def places(crops):
-    return {
-        (part.image.volume.name, *((p.start, p.stop) for p in part.region)) for part in crops.parts
-    }
-
-
-@pytest.mark.parametrize(("share", "kept"), [(0.1, 1), (0.3, 1), (0.5, 2), (0.99, 2)])
-def test_whole_images_are_kept_aside(images, caplog, share, kept):
-    _, (learnt, aside) = parts(experiment(images, validation=share))
-    assert len(aside.parts) == kept
-    assert len(learnt.parts) == 3 - kept
-    assert not places(learnt) & places(aside)
-    for part in (*learnt.parts, *aside.parts):
-        assert part.shape == part.image.shape
-    assert aside.augmentation is None
-    assert not caplog.records
-
-
-def alone(shape, voxel_size=None):
-    volume = Volume.of(np.zeros(shape), voxel_size=voxel_size)
-    return Canonical(volume, Scale((1.0,) * len(shape)), Normalisation((0.0,), (1.0,)))
-
-
-@pytest.mark.parametrize(("share", "end"), [(0.1, 68), (0.4, 60), (0.99, 32)])
-def test_of_a_single_image_one_end_is_kept_aside(images, share, end):
-    """It is 32 x 100, and a crop 32 wide."""
-    learnt, aside = split(experiment(images, validation=share), [alone((32, 100))])
-    assert places(learnt) == {("image", (0, 32), (0, end))}
-    assert places(aside) == {("image", (0, 32), (end, 100))}
-
-
-@pytest.mark.parametrize(("share", "size"), [(0.1, 95), (0.0, 200)])
-def test_a_small_image_is_all_learnt_from_which_is_said(images, caplog, share, size):
-    with caplog.at_level(logging.WARNING):
-        learnt, aside = split(experiment(images, validation=share), [alone((size, size))])
-    assert places(learnt) == places(aside)
-    assert learnt.seed != aside.seed
-    assert "validation loss" in caplog.text
-
-
-def test_only_axes_that_all_images_sample_alike_are_exchanged(images):
-    cubic, flat = ((1.0, 1.0, 1.0), (3.0, 1.0, 1.0))
-    made = experiment(images)
-    shape = (9, 9, 9)
-    for sizes, expected in (([cubic], 3), ([flat], 1), ([cubic, flat], 1)):
-        opened = [alone(shape, VoxelSize(s)) for s in sizes]
-        turns = split(made, opened)[0].augmentation.turns
-        assert len(turns) == expected
-        assert (2, 1) in turns
-
-
 def test_one_small_image_is_enough(tmp_path, images, caplog):
     tifffile.imwrite(tmp_path / "tiny.tif", discs((9, 13), radius=3))
     run = trained(tmp_path / "run", experiment(tmp_path, "tiny.tif", steps=2))
@@ -405,7 +346,7 @@ def test_the_constant_is_taken_off_the_stored_weights(tmp_path, images):
     made = experiment(images, steps=10)
     run = trained(tmp_path, made)
     model = load(run.model)
-    _, (_, aside) = parts(made)
+    _, aside = split(made, open_parts(made))
     objective = made.method.objective(2, 10.0)
     found = []
     with torch.no_grad():

@@ -19,7 +19,7 @@ from cellulus.ops.centres import medoid
 from cellulus.ops.resample import reflect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -85,6 +85,13 @@ class Batch(NamedTuple):
         for row, centres in zip(padded, found, strict=True):
             row[: len(centres)] = centres
         return cls(image, np.stack(labels), padded)
+
+    def split(self, count: int) -> Iterator[Batch]:
+        """Yield its crops in so many parts, as even as can be, of one crop at least."""
+        for rows in np.array_split(np.arange(len(self.image)), min(count, len(self.image))):
+            labels = None if self.labels is None else self.labels[rows]
+            centres = None if self.centres is None else self.centres[rows]
+            yield Batch(self.image[rows], labels, centres)
 
 
 @dataclass(frozen=True, eq=False)

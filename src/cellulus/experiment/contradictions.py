@@ -35,6 +35,10 @@ def _data(experiment: Experiment) -> Iterator[Finding]:
         if entry.ignore and not entry.masks:
             key = ("data", "train", number, "ignore")
             yield Finding(key, "masks beside it, of which it hides a part", "none")
+    for number, scored in enumerate(data.apply):
+        if scored.ignore and not scored.truth:
+            key = ("data", "apply", number, "ignore")
+            yield Finding(key, "a truth beside it, of which it hides a part", "none")
 
 
 def _sizes(experiment: Experiment) -> Iterator[Finding]:

@@ -149,6 +149,8 @@ def _key(detail: ErrorDetails, data: object) -> Key:
             key.append(part)
     if detail["type"] == "missing":
         key.append(detail["loc"][-1])
+    if detail["type"] == "union_tag_invalid":
+        key.append("name")
     return tuple(key)
 
 
@@ -181,7 +183,7 @@ def _unknown(key: Key, data: Mapping[str, Any]) -> Finding:
         f"{section}.{last}"
         for section, field in Experiment.model_fields.items()
         for model in models_in(field.annotation)
-        if last in model.model_fields
+        if last in model.model_fields and (section, last) != key  # it may be another method's
     ]
     return Finding(key, f"one of {', '.join(valid)}", f"'{last}'", *elsewhere[:1])
 

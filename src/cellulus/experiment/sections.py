@@ -88,6 +88,8 @@ class ApplyImage(Settings):
     """OME-Zarr image, TIFF or PNG, or a glob of them; relative to the experiment file."""
     truth: str | None = None
     """Labels to score against, paired with the images in sorted order; only evaluate reads them."""
+    ignore: str | None = None
+    """Where these are not 0 nobody has annotated, and nothing is scored; paired likewise."""
 
 
 class Data(Settings):
@@ -106,11 +108,16 @@ class Data(Settings):
     normalise: Literal["image", "dataset"] = "image"
     """Whether the percentiles are those of each image or of all training images together."""
     ignore_label: int | Literal["none"] = "none"
-    """Number that marks in masks what nobody has annotated; nothing is learnt there."""
+    """Number in masks and truths for what nobody annotated: it is neither learnt nor scored."""
     train: tuple[TrainImage, ...] = ()
     """Images to learn from; the images to apply to, where none are given."""
     apply: tuple[ApplyImage, ...] = ()
     """Images to find objects in."""
+
+    @property
+    def unknown(self) -> int | None:
+        """The number that marks what nobody annotated; None if there is none."""
+        return None if self.ignore_label == "none" else self.ignore_label
 
     @field_validator("percentiles")
     @classmethod
@@ -163,6 +170,8 @@ class Train(Settings):
     """Optimiser steps."""
     batch_size: int = Field(default=8, ge=1)
     """Crops per step."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that a batch goes through the network in, one by one; more need less memory."""
     crop: Annotated[int, Field(ge=4)] | Literal["auto"] = "auto"
     """Edge of a crop [canonical voxel]; "auto" is 128 in 2D and 48 in 3D."""
     learning_rate: float = Field(default=8e-4, gt=0)
@@ -209,8 +218,8 @@ class Segment(Settings):
 
     block: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
     """Mean edge of a block, a cube in um [voxel]; bounds memory. "auto": 2048 in 2D, 256 in 3D."""
-    min_size: float = Field(default=0.1, ge=0)
-    """Smallest object kept [volume of a ball of the object diameter]."""
+    min_size: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """Smallest object kept [volume of a ball of the diameter]; "auto": as tuned, else 0.1."""
 
 
 class Postprocess(Settings):

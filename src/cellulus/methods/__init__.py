@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Discriminator, Tag
+
 from cellulus.methods.object_centric.settings import ObjectCentric
+from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 
-AnyMethod = ObjectCentric
+__all__ = ["AnyMethod", "ObjectCentric", "SpatialEmbedding"]
 
-__all__ = ["AnyMethod", "ObjectCentric"]
+
+def _name_of(value: object) -> object:
+    """Return the name of a method; settings without one are those of the default."""
+    if isinstance(value, dict):
+        return value.get("name", ObjectCentric.model_fields["name"].default)
+    return getattr(value, "name", None)
+
+
+AnyMethod = Annotated[
+    Annotated[ObjectCentric, Tag("object_centric")]
+    | Annotated[SpatialEmbedding, Tag("spatial_embedding")],
+    Discriminator(_name_of),
+]

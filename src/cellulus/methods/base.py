@@ -1,9 +1,8 @@
 """What a method is.
 
 It says what may be set, what is minimised, how the network is asked, and how its predictions
-become labels. A method's settings class builds the other parts and imports torch only then.
-Adding a method is one folder with `settings.py`, `objective.py`, `inference.py`, `decoding.py`,
-and one name in `cellulus.methods`. Knows nothing of files, blocks or training.
+become labels. A method's settings class builds the other parts and imports torch only then. A new
+one is a folder and a name in `cellulus.methods`. Knows nothing of files, blocks or training.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from cellulus.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     import torch
@@ -190,6 +189,17 @@ class Decoder(Protocol):
         """Return the objects of a region; right wherever `halo` lies inside the region."""
 
 
+@runtime_checkable
+class Tunable(Decoder, Protocol):
+    """A decoder with thresholds that annotated images can tune."""
+
+    def sweep(self, observation: Observation) -> Iterator[tuple[dict[str, float], Objects]]:
+        """Yield thresholds, by their settings' names, and what they find in a whole image.
+
+        A threshold that was set is the only choice; of one that is "auto" there are several.
+        """
+
+
 @dataclass(frozen=True)
 class Reach:
     """How far around a block its decoder must see, known before there is a decoder.
@@ -217,6 +227,15 @@ class MethodSettings(Settings):
     """The paper."""
     has_tta: ClassVar[bool] = False
     """Whether its answers can be averaged over orientations of the image (`predict.tta`)."""
+
+    def tuned(self, values: Mapping[str, float]) -> Self:
+        """Return the settings with values in place of "auto", where there are some."""
+        open_ = {name: value for name, value in values.items() if getattr(self, name, 0) == "auto"}
+        return self.model_copy(update=open_)
+
+    def centres(self) -> Literal["medoid", "centroid"]:
+        """Return what stands for an annotated object, where masks are needed."""
+        return "medoid"
 
     @abstractmethod
     def outputs(self, ndim: int) -> int:
@@ -260,6 +279,21 @@ class MethodSettings(Settings):
     @abstractmethod
     def reach(self, object_voxels: float) -> Reach:
         """Return how far the decoder will look, without building it; imports nothing heavy."""
+
+    @abstractmethod
+    def memory(
+        self,
+        step: int,
+        outer: tuple[int, ...],
+        core: tuple[int, ...],
+        zoom: tuple[float, ...],
+        object_voxels: float,
+    ) -> float:
+        """Return what a survey or decoding takes of a block, besides what it is given [byte].
+
+        Surveys count from 0, decoding is the next `step`. `outer` and `core` are extents of a block
+        with its margin and without [voxel], the zoom is canonical voxels per voxel.
+        """
 
     @abstractmethod
     def decoder(self, ndim: int, object_voxels: float) -> Decoder:

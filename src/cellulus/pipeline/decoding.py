@@ -20,6 +20,7 @@ from cellulus.methods.base import Decoder, Observation
 from cellulus.ops.joining import compact
 from cellulus.pipeline.extents import seen_around, seen_from
 from cellulus.pipeline.prediction import Prediction
+from cellulus.space import ball_volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 
     from cellulus.blocks.journal import Stage
     from cellulus.experiment.sections import Experiment
+    from cellulus.pipeline.prediction import Facts
     from cellulus.space import Block, Blocks, Region
+
+
+SMALLEST = 0.1
+"""Smallest object where none is set or tuned [volume of a ball of the object diameter]."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Decoding:
     path
         Of the prediction.
     experiment
-        The settings.
+        The settings, `tuned`.
     folder
         Of the journal, where the surveys left what they found.
     known
@@ -121,6 +127,25 @@ def open_ended(core: Region, shape: tuple[int, ...]) -> Region:
         slice(part.start or None, part.stop if part.stop < n else None)
         for part, n in zip(core, shape, strict=True)
     )
+
+
+def tuned(experiment: Experiment, facts: Facts) -> Experiment:
+    """Return the experiment with thresholds that are "auto" as they were tuned with the model."""
+    segment, least = experiment.segment, experiment.segment.min_size
+    if least == "auto":
+        least = facts.tuned.get("min_size", SMALLEST)
+    return experiment.model_copy(
+        update={
+            "method": experiment.method.tuned(facts.tuned),
+            "segment": segment.model_copy(update={"min_size": least}),
+        }
+    )
+
+
+def smallest(experiment: Experiment, facts: Facts) -> float:
+    """Return the size of the smallest object that is kept [voxel]; the experiment is `tuned`."""
+    ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
+    return float(experiment.segment.min_size) * ball
 
 
 def decoder_of(prediction: Prediction, experiment: Experiment) -> Decoder:

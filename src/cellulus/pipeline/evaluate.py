@@ -13,7 +13,7 @@ from cellulus.errors import InputError, MissingError
 from cellulus.experiment.load import absolute
 from cellulus.files import write_text
 from cellulus.ops.scores import pool, score_table
-from cellulus.pipeline.overlaps import overlaps
+from cellulus.pipeline.overlaps import Pair, overlaps
 from cellulus.pipeline.samples import open_samples
 
 if TYPE_CHECKING:
@@ -60,17 +60,22 @@ def evaluate(
     StorageError
         If something cannot be read or written.
     """
-    truths = [(s.volume.name, s.truth) for s in open_samples(experiment) if s.truth is not None]
-    if not truths:
+    scored = [sample for sample in open_samples(experiment) if sample.truth is not None]
+    if not scored:
         raise InputError(
             "data.apply",
             expected="at least one image with a truth",
             found="none",
             remedy='give truth = "..." beside the image, or score two paths: LABELS TRUTH',
         )
-    paths = [run.labels / f"{name}.zarr" for name, _ in truths]
+    paths = [run.labels / f"{sample.volume.name}.zarr" for sample in scored]
     _require(paths, run.labels)
-    pairs = [(open_volumes(path)[0], truth) for path, (_, truth) in zip(paths, truths, strict=True)]
+    unknown = experiment.data.unknown
+    pairs = [
+        Pair(open_volumes(path)[0], sample.truth, sample.ignore, unknown)
+        for path, sample in zip(paths, scored, strict=True)
+        if sample.truth is not None
+    ]
     with overlaps(pairs, run.folder, crew=crew, resume=resume, progress=progress) as tables:
         scores = _pooled(pairs, tables, experiment.evaluate.iou)
         write_text(run.scores, scores.to_json())
@@ -119,15 +124,13 @@ def evaluate_paths(
             found=str(len(wanted)),
             remedy=_lonely(found, wanted),
         )
-    pairs = list(zip(found, wanted, strict=True))
+    pairs = [Pair(*pair) for pair in zip(found, wanted, strict=True)]
     with overlaps(pairs, folder, crew=crew, resume=resume, progress=progress) as tables:
         return _pooled(pairs, tables, iou)
 
 
-def _pooled(
-    pairs: Sequence[tuple[Volume, Volume]], tables: Iterable[OverlapTable], iou: Sequence[float]
-) -> Scores:
-    named = zip((labels.name for labels, _ in pairs), tables, strict=True)
+def _pooled(pairs: Sequence[Pair], tables: Iterable[OverlapTable], iou: Sequence[float]) -> Scores:
+    named = zip((pair.labels.name for pair in pairs), tables, strict=True)
     return pool([score_table(table, iou, name=name) for name, table in named])
 
 

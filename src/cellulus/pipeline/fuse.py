@@ -259,9 +259,9 @@ def _require_local(experiment: Experiment) -> None:
         raise InputError(
             "--fuse",
             expected="a method that can decode a part of an image before all of it is predicted",
-            found="one that needs a threshold, or clusters, of the whole image",
-            remedy="leave --fuse out, or method.foreground and method.clustering as they are by "
-            "default",
+            found="one that needs a threshold, clusters or seeds of the whole image",
+            remedy="leave --fuse out; object_centric can, with method.foreground and "
+            "method.clustering as they are by default",
         )
 
 

@@ -15,8 +15,9 @@ import torch
 from lightning_fabric import Fabric
 
 from cellulus.errors import InputError
+from cellulus.methods.base import Target
 from cellulus.nn.device import choose_device, has_fast_bf16
-from cellulus.pipeline.model import Card, new_network
+from cellulus.pipeline.model import Card, Model, new_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from cellulus.data.annotations import Batch
     from cellulus.experiment.sections import Experiment
+    from cellulus.nn.unet import UNet
 
 _quiet = logging.getLogger("lightning_fabric")
 _quiet.setLevel(max(logging.WARNING, _quiet.level))  # it announces its precision at every start
@@ -92,17 +95,21 @@ class Learning:
         share = 0.5 * (1 + math.cos(math.pi * step / self.settings.steps))
         return self.settings.learning_rate * share
 
-    def step(self, step: int, batch: NDArray[np.float32]) -> float:
-        """Learn from one batch ``(B, C, *S)`` and return its loss."""
+    def step(self, step: int, batch: Batch) -> float:
+        """Learn from one batch and return its loss."""
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(step)
         self.optimiser.zero_grad()
-        image = self._tensor(batch)
-        terms = self.objective(self.network(image), image, self._chance(step))
-        self.fabric.backward(terms["loss"])
+        chance, total = self._chance(step), 0.0
+        for part in batch.split(self.settings.accumulate):
+            image, target = self._tensor(part.image), self._target(part)
+            terms = self.objective(self.network(image), image, chance, target)
+            loss = terms["loss"] * (len(part.image) / len(batch.image))
+            self.fabric.backward(loss)
+            total += float(loss.detach())
         self.optimiser.step()
-        return self._mean(float(terms["loss"].detach()))
+        return self._mean(total)
 
     def agree(self, is_interrupted: bool) -> bool:
         """Return whether any device was interrupted, so that all stop at the same step."""
@@ -116,14 +123,14 @@ class Learning:
         return float(cast("Tensor", mean))
 
     @torch.no_grad()
-    def validate(self, batches: Sequence[NDArray[np.float32]]) -> tuple[float, Tensor]:
+    def validate(self, batches: Sequence[Batch]) -> tuple[float, Tensor]:
         """Return the mean loss over fixed batches, and the constant part, ``(outputs,)``."""
         self.network.eval()
         losses, constants = [], []
         for number, batch in enumerate(batches):
-            image = self._tensor(batch)
+            image = self._tensor(batch.image)
             output = self.network(image)
-            terms = self.objective(output, image, self._chance(-1 - number))
+            terms = self.objective(output, image, self._chance(-1 - number), self._target(batch))
             losses.append(float(terms["loss"]))
             constants.append(self.objective.constant(output, image))
         return float(np.mean(losses)), torch.stack(constants).mean(dim=0)
@@ -135,6 +142,10 @@ class Learning:
             weights["head.bias"] = weights["head.bias"] - constant.to(weights["head.bias"])
         return weights
 
+    def model(self, card: Card) -> Model:
+        """Return the network as it is now, without what places it on devices."""
+        return Model(cast("UNet", self.network.module), card)
+
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs."""
         return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
@@ -144,8 +155,15 @@ class Learning:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
 
-    def _tensor(self, batch: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(batch).to(self.fabric.device)
+    def _tensor(self, values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(values).to(self.fabric.device)
+
+    def _target(self, batch: Batch) -> Target | None:
+        """Return what is annotated, where the network runs."""
+        if batch.labels is None or batch.centres is None:
+            return None
+        labels = torch.from_numpy(batch.labels.astype(np.int64)).to(self.fabric.device)
+        return Target(labels, self._tensor(batch.centres))
 
     def _chance(self, step: int) -> torch.Generator:
         """Return the source of chance of a step, the same on every device."""

@@ -27,16 +27,6 @@ SPECKS = 40
 """While the noise of a tile is drawn, per voxel [byte]."""
 READING = 1.1
 """What reading a prediction needs beside its arrays, as a factor."""
-COUNTS, SMOOTHED = 4, 8
-"""While modes are looked for: per bin, and per bin of the planes that are smoothed [byte]."""
-RING, BESIDE = 40, 4
-"""How many planes are smoothed at a time at most, and what is beside them [plane]."""
-TERRITORIES = 4
-"""Which mode is nearest, per bin [byte]."""
-OUTLINES = {2: 50, 3: 28}
-"""While outlines are decided, per voxel, besides the prediction and the image [byte]."""
-MEAN_SHIFT = 90
-"""While mean-shift groups the embeddings of a block, per voxel; counted, not measured [byte]."""
 RESHAPED = {"none": 25, "pieces": 25, "intensity": 26, "cell": 76}
 """While labels are reshaped, per voxel; "pieces" is their cutting and filling alone [byte]."""
 
@@ -45,7 +35,8 @@ def training(experiment: Experiment, ndim: int, inputs: int) -> int:
     """Return what learning needs: activations, and the optimiser's copies of weights [byte]."""
     network = experiment.network
     weights = parameters(network, ndim, inputs, experiment.method.outputs(ndim))
-    crop = experiment.train.batch_size * math.prod(crop_extent(experiment, ndim))
+    crops = math.ceil(experiment.train.batch_size / experiment.train.accumulate)
+    crop = crops * math.prod(crop_extent(experiment, ndim))
     return round(BASE + 4 * (crop * kept(network, ndim, inputs) + 4 * weights))
 
 
@@ -73,13 +64,11 @@ def predicting(experiment: Experiment, subject: Subject) -> int:
 
 def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
     """Return what each survey needs, and last what decoding a block needs [byte]."""
-    ndim, zoom = len(subject.shape), subject.zoom
-    channels = len(experiment.method.channels(ndim))
+    zoom, channels = subject.zoom, len(experiment.method.channels(len(subject.shape)))
     parts = [*cuts.surveys(experiment, subject), cuts.decoding(experiment, subject)]
-    reach = max([0.0, *experiment.method.reach(subject.object_voxels).surveys])
     needs = []
-    for cut in parts:
-        voxels, decodes = math.prod(cut.outer), cut is parts[-1]
+    for step, cut in enumerate(parts):
+        voxels = math.prod(cut.outer)
         source = math.prod(
             _span(n, 1 / z, limit)
             for n, z, limit in zip(cut.outer, zoom, subject.canonical, strict=True)
@@ -87,18 +76,7 @@ def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
         # One channel as it is stored, and what becomes of all.
         read = READING * 4 * (channels * voxels + source)
         held = 4 * (channels + subject.inputs) * voxels
-        # Bins of all embeddings of what is read, or of those that the modes of a block depend on.
-        extent = cut.outer if decodes else cut.core
-        around = 2 * math.ceil(subject.object_voxels if decodes else reach) + 2
-        lattice = [math.ceil(n * z) + around for n, z in zip(extent, zoom, strict=True)]
-        bins = math.prod(lattice)
-        if not decodes:
-            plane = bins // lattice[0] if ndim == 3 else bins
-            work = COUNTS * bins + SMOOTHED * plane * (min(RING, bins // plane) + BESIDE)
-        elif experiment.method.clustering == "meanshift":
-            work = MEAN_SHIFT * voxels
-        else:
-            work = max(TERRITORIES * bins + 4 * voxels, OUTLINES[ndim] * voxels)
+        work = experiment.method.memory(step, cut.outer, cut.core, zoom, subject.object_voxels)
         needs.append(round(BASE + max(read, held + work)))
     return needs
 

@@ -52,6 +52,8 @@ class Card(Settings):
     """The intensities that become 0, where all images share them; else each has its own."""
     high: tuple[float, ...] = ()
     """The intensities that become 1."""
+    tuned: dict[str, float] = Field(default_factory=dict)
+    """Thresholds that did best on images kept aside, by the names of their settings."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """Step, losses, seed, versions, and the normalisation of each training image."""
 

@@ -11,7 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellulus.data.volume import Volume
+    from cellulus.space import Region
 
 WORK = "scores.json.work"
 """Folder of what is counted on the way."""
@@ -41,9 +42,28 @@ WORK = "scores.json.work"
 _log = logging.getLogger(__name__)
 
 
+class Pair(NamedTuple):
+    """Labels of an image, and what they are scored against.
+
+    Attributes
+    ----------
+    labels, truth
+        Of the same shape.
+    ignore
+        Where it is not 0 nothing counts, on neither side: nobody annotated there.
+    ignore_label
+        A number in the truth that means the same.
+    """
+
+    labels: Volume
+    truth: Volume
+    ignore: Volume | None = None
+    ignore_label: int | None = None
+
+
 @contextmanager
 def overlaps(
-    pairs: Sequence[tuple[Volume, Volume]],
+    pairs: Sequence[Pair],
     folder: Path | None,
     *,
     crew: Crew | None = None,
@@ -55,7 +75,7 @@ def overlaps(
     Parameters
     ----------
     pairs
-        Labels, and their truth.
+        What is counted.
     folder
         Keeps in `WORK` what was counted, until the body is done with it; by default nothing does.
     crew
@@ -77,12 +97,13 @@ def overlaps(
     StorageError
         If a part of them cannot be read: nobody could tell what is missing in a score.
     """
-    for labels, truth in pairs:
-        work = OverlapWork.of(labels, truth, Stage(Path()))
-        work.table(np.zeros(0, labels.dtype), np.zeros(0, truth.dtype))  # refuses other types
+    for pair in pairs:
+        work = OverlapWork.of(pair, Stage(Path()))
+        # Refuses other types.
+        work.table(np.zeros(0, pair.labels.dtype), np.zeros(0, pair.truth.dtype))
     with _begun(pairs, folder, crew, resume=resume) as journal:
         works = [
-            OverlapWork.of(*pair, journal.stage(f"overlap-{number}"))
+            OverlapWork.of(pair, journal.stage(f"overlap-{number}"))
             for number, pair in enumerate(pairs)
         ]
         jobs = [Job(work, work.stage, len(work.grid)) for work in works]
@@ -98,21 +119,20 @@ class OverlapWork:
 
     Attributes
     ----------
-    labels, truth
-        Of the same shape.
+    pair
+        What is counted.
     grid
         The blocks.
     stage
         Keeps the tables.
     """
 
-    labels: Volume
-    truth: Volume
+    pair: Pair
     grid: Blocks
     stage: Stage
 
     @classmethod
-    def of(cls, labels: Volume, truth: Volume, stage: Stage) -> OverlapWork:
+    def of(cls, pair: Pair, stage: Stage) -> OverlapWork:
         """Return the work in blocks that suit both files.
 
         Raises
@@ -120,6 +140,7 @@ class OverlapWork:
         InputError
             If the shapes differ.
         """
+        labels, truth = pair.labels, pair.truth
         if labels.shape != truth.shape:
             raise InputError(
                 truth.path or truth.name,
@@ -128,18 +149,31 @@ class OverlapWork:
                 remedy="score labels on the grid and the pyramid level of the truth",
             )
         grid = Blocks(labels.shape, portion_of(labels, truth), (0,) * labels.ndim)
-        return cls(labels, truth, grid, stage)
+        return cls(pair, grid, stage)
 
     def open(self) -> Callable[[int], dict[str, Any]]:
         """See `cellulus.blocks.crew.Work`."""
 
         def do(index: int) -> dict[str, Any]:
             region = self.grid[index].core
-            table = self.table(self.labels.read(region)[0], self.truth.read(region)[0])
+            table = self.table(*self._read(region))
             write_arrays(self.stage.part(index), **asdict(table))
             return {}
 
         return do
+
+    def _read(self, region: Region) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return labels and truth of a block, background where nothing counts."""
+        labels, truth, ignore, number = self.pair
+        found, drawn = labels.read(region)[0], truth.read(region)[0]
+        counts = np.ones(drawn.shape, bool)
+        if ignore is not None:
+            counts &= ignore.read(region)[0] == 0
+        if number is not None:
+            counts &= drawn != number
+        if counts.all():
+            return found, drawn
+        return np.where(counts, found, 0), np.where(counts, drawn, 0)
 
     def found(self) -> OverlapTable:
         """Return the table of the whole, when all blocks are done."""
@@ -151,7 +185,7 @@ class OverlapWork:
         try:
             return overlap_table(labels, truth)
         except InputError as error:
-            side = {"labels": self.labels, "truth": self.truth}.get(error.where)
+            side = {"labels": self.pair.labels, "truth": self.pair.truth}.get(error.where)
             if side is None:
                 raise
             raise InputError(
@@ -164,7 +198,7 @@ class OverlapWork:
 
 @contextmanager
 def _begun(
-    pairs: Sequence[tuple[Volume, Volume]],
+    pairs: Sequence[Pair],
     folder: Path | None,
     crew: Crew | None,
     *,
@@ -191,14 +225,17 @@ def _begun(
     journal.close()
 
 
-def _facts(pairs: Sequence[tuple[Volume, Volume]]) -> dict[str, Any]:
+def _facts(pairs: Sequence[Pair]) -> dict[str, Any]:
     """Return what tells labels and truths from others."""
     facts: dict[str, Any] = {"version": __version__}
-    for number, (labels, truth) in enumerate(pairs):
-        facts[f"cut {number}"] = portion_of(labels, truth)
-        for name, side in (("labels", labels), ("truth", truth)):
-            told = [side.path, side.time, fingerprint(side), notes_of(side.path)]
-            facts[f"{name} {number}"] = told
+    for number, pair in enumerate(pairs):
+        facts[f"cut {number}"] = portion_of(pair.labels, pair.truth)
+        facts[f"ignore_label {number}"] = pair.ignore_label
+        sides = {"labels": pair.labels, "truth": pair.truth, "ignore": pair.ignore}
+        for name, side in sides.items():
+            if side is not None:
+                told = [side.path, side.time, fingerprint(side), notes_of(side.path)]
+                facts[f"{name} {number}"] = told
     return facts
 
 
@@ -207,7 +244,7 @@ def _refuse_gaps(work: OverlapWork, failed: Mapping[int, str]) -> None:
     if failed:
         index, reason = next(iter(failed.items()))
         raise StorageError(
-            work.labels.path or work.labels.name,
+            work.pair.labels.path or work.pair.labels.name,
             expected="labels and a truth that can be read whole",
             found=f"{len(failed)} of {len(work.grid)} blocks that cannot; block {index}: {reason}",
             remedy="repair them; --resume then counts these blocks alone",

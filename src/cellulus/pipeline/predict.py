@@ -214,6 +214,7 @@ def _look(
         high=normalisation.high,
         method=card.method.name,
         model=mark,
+        tuned=card.tuned,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from cellulus.data.addresses import follow
 from cellulus.data.arrays import open_array
@@ -60,6 +60,8 @@ class Facts(Settings):
     """What predicted."""
     model: str
     """Fingerprint of the model file."""
+    tuned: dict[str, float] = Field(default_factory=dict)
+    """Thresholds that were tuned with the model, by the names of their settings."""
     fused: bool = False
     """Whether embeddings go when they have been segmented, and only the confidence stays."""
 

@@ -19,11 +19,19 @@ from cellulus.data.addresses import follow
 from cellulus.data.readers import open_volumes
 from cellulus.errors import InputError
 from cellulus.ops.overlap import overlap_table
-from cellulus.pipeline.decoding import decoder_of, grid_of, observe, open_ended, survey_grids
+from cellulus.pipeline.decoding import (
+    decoder_of,
+    grid_of,
+    observe,
+    open_ended,
+    smallest,
+    survey_grids,
+    tuned,
+)
 from cellulus.pipeline.prediction import Prediction
 from cellulus.pipeline.seams import noted_extent
 from cellulus.progress import Silent
-from cellulus.space import Block, ball_volume
+from cellulus.space import Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,6 +131,7 @@ def rerun(
     source, labels = Prediction.open(prediction), open_volumes(segments)[0]
     source.require_embeddings()
     facts = source.facts
+    experiment = tuned(experiment, facts)
     _require_same(segments, labels.shape, source, experiment)
     decoder, grid = decoder_of(source, experiment), grid_of(source, experiment)
     extent = noted_extent(segments)
@@ -131,8 +140,7 @@ def rerun(
     if math.isinf(decoder.halo):
         return Rerun(0, 0, 0, (), "the decoder is not local: blocks that are stitched may differ")
     _survey(source, decoder, experiment)
-    ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
-    smallest = experiment.segment.min_size * ball
+    least = smallest(experiment, facts)
     listener = progress or Silent()
     listener.start(f"decode parts of {source.name} again", sample)
     regions = objects = changed = 0
@@ -142,7 +150,7 @@ def rerun(
         decoded = _decode(source, decoder, grid, region) if stored.any() else None
         if decoded is None:
             continue
-        total, different = compare(stored, decoded, smallest)
+        total, different = compare(stored, decoded, least)
         regions, objects, changed = regions + 1, objects + total, changed + different
         faults += [corner] if different else []
         listener.advance()

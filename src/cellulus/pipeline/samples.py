@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cellulus.data.canonical import Canonical
     from cellulus.data.masks import Masks
     from cellulus.data.volume import Volume
-    from cellulus.experiment.sections import Data, Experiment, TrainImage
+    from cellulus.experiment.sections import ApplyImage, Data, Experiment, TrainImage
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Sample:
         The image; its name is unique among the samples.
     truth
         The labels to score against, if there are any.
+    ignore
+        Where it is not 0 nothing is scored, if there is such an image.
     level
         The pyramid level that `volume` is.
     masks
@@ -46,6 +48,7 @@ class Sample:
 
     volume: Volume
     truth: Volume | None = None
+    ignore: Volume | None = None
     level: int = 0
     masks: Masks | None = None
 
@@ -63,7 +66,7 @@ def open_samples(experiment: Experiment) -> list[Sample]:
     samples = []
     for entry in data.apply:
         found = _open(data, entry.image)
-        samples += _scored(found, entry.image, entry.truth) if entry.truth else found
+        samples += _scored(found, entry) if entry.truth else found
     for image in [] if data.apply else data.train:
         samples += _open(data, image.image)
     return _alike(samples)
@@ -200,28 +203,42 @@ FEWEST_VOXELS = 10.0
 """An object must stay this wide along each axis on the level that "auto" takes [voxel]."""
 
 
-def _scored(found: list[Sample], images: str, truths: str) -> list[Sample]:
-    opened = partners(found, images, truths, "truth")
-    return [replace(s, truth=truth) for s, truth in zip(found, opened, strict=True)]
+def _scored(found: list[Sample], entry: ApplyImage) -> list[Sample]:
+    """Return the images that an entry names, with their truths."""
+    truths = _partners(found, entry.image, entry.truth, "truth")
+    ignored = _partners(found, entry.image, entry.ignore, "ignore image")
+    _refuse_misfits(found, ignored)  # a truth that does not fit is refused where it is scored
+    return [
+        replace(sample, truth=truth, ignore=ignore)
+        for sample, truth, ignore in zip(found, truths, ignored, strict=True)
+    ]
 
 
 def _annotated(data: Data, entry: TrainImage) -> list[Sample]:
     """Return the images that an entry names, with their masks."""
     from cellulus.data.masks import Masks  # costly to import, and not always needed
 
-    found, opened = _open(data, entry.image), []
-    for pattern, what in ((entry.masks, "mask"), (entry.ignore, "ignore image")):
-        opened.append(
-            partners(found, entry.image, pattern, what) if pattern else [None] * len(found)
-        )
-    pairs = [(s.volume, p) for side in opened for s, p in zip(found, side, strict=True) if p]
-    refuse([fault for pair in pairs if (fault := misfit(*pair))])
-    unknown = None if data.ignore_label == "none" else data.ignore_label
+    found = _open(data, entry.image)
+    drawn = _partners(found, entry.image, entry.masks, "mask")
+    ignored = _partners(found, entry.image, entry.ignore, "ignore image")
+    _refuse_misfits([*found, *found], [*drawn, *ignored])
     return [
-        replace(sample, masks=Masks(labels, ignore, unknown))
-        for sample, labels, ignore in zip(found, *opened, strict=True)
+        replace(sample, masks=Masks(labels, ignore, data.unknown))
+        for sample, labels, ignore in zip(found, drawn, ignored, strict=True)
         if labels
     ]
+
+
+def _partners(
+    found: list[Sample], images: str, pattern: str | None, what: str
+) -> Sequence[Volume | None]:
+    return partners(found, images, pattern, what) if pattern else [None] * len(found)
+
+
+def _refuse_misfits(found: list[Sample], partners: Sequence[Volume | None]) -> None:
+    """Refuse partners of another shape than their image, all at once."""
+    pairs = [(s.volume, partner) for s, partner in zip(found, partners, strict=True) if partner]
+    refuse([fault for pair in pairs if (fault := misfit(*pair))])
 
 
 def _alike(samples: list[Sample]) -> list[Sample]:

@@ -6,7 +6,6 @@ Blocks are decoded one by one (`decoding`), and joined by the anchors of their o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,15 @@ from cellulus.blocks.jobs import Job, finish
 from cellulus.errors import MissingError, ModelError
 from cellulus.pipeline.cap import fit_block
 from cellulus.pipeline.cuts import Subject
-from cellulus.pipeline.decoding import Decoding, SurveyWork, grid_of, is_local, survey_grids
+from cellulus.pipeline.decoding import (
+    Decoding,
+    SurveyWork,
+    grid_of,
+    is_local,
+    smallest,
+    survey_grids,
+    tuned,
+)
 from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.prediction import Prediction
 from cellulus.pipeline.results import (
@@ -32,7 +39,6 @@ from cellulus.pipeline.results import (
 from cellulus.pipeline.samples import open_samples
 from cellulus.pipeline.stitching import Stitching
 from cellulus.progress import Progress, Silent
-from cellulus.space import Blocks, ball_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from cellulus.experiment.sections import Experiment
     from cellulus.ops.joining import Extents
     from cellulus.runs import Run
+    from cellulus.space import Blocks
 
 
 def segment(
@@ -200,6 +207,7 @@ def begin_segmentation(
             found=f"one of {facts.method}",
             remedy="predict with a model of this method",
         )
+    experiment = tuned(experiment, facts)
     experiment = fit_block(experiment, Subject.of(facts, prediction.image))
     grid = grid_of(prediction, experiment)
     made_by = experiment.method.model_dump(mode="json") | experiment.segment.model_dump(mode="json")
@@ -211,8 +219,7 @@ def begin_segmentation(
         resume=resume, overwrite=overwrite, store=experiment.output.store,
     )  # fmt: skip
     decoding = Decoding(path, experiment, result.journal.folder)
-    ball = ball_volume(facts.object_voxels, len(facts.zoom)) / math.prod(facts.zoom)
-    return Segmentation(result, prediction, grid, decoding, experiment.segment.min_size * ball)
+    return Segmentation(result, prediction, grid, decoding, smallest(experiment, facts))
 
 
 def _count(one: Segmentation) -> int:

@@ -32,7 +32,7 @@ class History:
     step
         How many there were.
     best
-        Smallest validation loss.
+        Smallest validation loss; with masks, 1 less the best AP.
     stale
         Validations since then.
     recent

@@ -1,12 +1,12 @@
 """The step from images to a model.
 
-Crops come from every training image but those kept aside; the loss on these decides which model
-is the best. Written at every validation: the best model, the last one, the state to resume from.
+Crops come from every training image but those kept aside. The loss on these decides which model
+is the best; where they are annotated, the objects found in them do. Written at every validation:
+the best model, the last one, the state to resume from.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import deque
@@ -15,21 +15,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from cellulus import __version__
-from cellulus.data.augment import Augmentation
-from cellulus.data.crops import Crops, Part
-from cellulus.data.normalise import estimate
 from cellulus.errors import InputError
 from cellulus.pipeline import model as models
-from cellulus.pipeline.cap import require_training
-from cellulus.pipeline.extents import crop_extent
 from cellulus.pipeline.interrupts import interruptible
 from cellulus.pipeline.learning import VALIDATION_BATCHES, Learning, make_fabric
-from cellulus.pipeline.samples import canonical, common_kind, fingerprint, open_training
+from cellulus.pipeline.material import card_of, fingerprints, open_parts, split
 from cellulus.pipeline.state import History, load_history, restore, save_state
 from cellulus.pipeline.tensorboard import TensorBoard
+from cellulus.pipeline.tuning import Tuning
 from cellulus.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -37,13 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lightning_fabric import Fabric
-    from numpy.typing import NDArray
 
-    from cellulus.data.canonical import Canonical
+    from cellulus.data.annotations import Batch
+    from cellulus.data.crops import Crops
     from cellulus.experiment.sections import Experiment
     from cellulus.runs import Run
-
-_log = logging.getLogger(__name__)
 
 LOG_EVERY = 10
 """Steps whose mean loss makes one line of the log."""
@@ -100,17 +92,20 @@ def train(
 def _train(
     fabric: Fabric, experiment: Experiment, run: Run, resume: bool, progress: Progress
 ) -> None:
-    images, card = prepare(experiment)
+    parts = open_parts(experiment)
+    images = [part.image for part in parts]
+    card = card_of(experiment, images)
     if fabric.is_global_zero:
-        run.record_data({image.volume.name: fingerprint(image.volume) for image in images})
-    sources = split(experiment, images)
+        run.record_data(fingerprints(parts))
+    sources = split(experiment, parts)
     learning = Learning(experiment, card, fabric)
     history = (restore(run, learning, fabric.device) if resume else None) or History()
     if history.is_over(experiment.train.steps, experiment.train.patience):
         return
     is_shown = experiment.train.tensorboard and fabric.is_global_zero
     board = TensorBoard(run.folder / "tensorboard") if is_shown else None
-    loop = _Loop(experiment, run, card, learning, history, progress, board)
+    tuning = Tuning(experiment, sources[1].parts) if parts[0].annotation else None
+    loop = _Loop(experiment, run, card, learning, history, progress, board, tuning)
     loop.go(*sources)
 
 
@@ -119,93 +114,6 @@ def is_trained(experiment: Experiment, run: Run) -> bool:
     history = load_history(run) if run.model.exists() else None
     settings = experiment.train
     return history is not None and history.is_over(settings.steps, settings.patience)
-
-
-def prepare(experiment: Experiment) -> tuple[list[Canonical], models.Card]:
-    """Open, normalise and scale the training images, and describe the network to be.
-
-    Raises
-    ------
-    MissingError, InputError, StorageError
-        If an image cannot be used.
-    """
-    data, method, network = experiment.data, experiment.method, experiment.network
-    volumes = [sample.volume for sample in open_training(experiment)]
-    ndim, inputs = common_kind(volumes)
-    require_training(experiment, ndim, inputs)
-    shared = estimate(volumes, data.percentiles) if data.normalise == "dataset" else None
-    images = [canonical(v, data, network.object_voxels, shared) for v in volumes]
-    card = models.Card(
-        method=method,
-        network=network,
-        ndim=ndim,
-        inputs=inputs,
-        outputs=method.outputs(ndim),
-        percentiles=data.percentiles,
-        low=shared.low if shared else (),
-        high=shared.high if shared else (),
-        provenance={
-            "cellulus": __version__,
-            "torch": torch.__version__,
-            "seed": experiment.seed,
-            "images": {
-                i.volume.name: {
-                    "zoom": i.scale.zoom,
-                    "low": i.normalisation.low,
-                    "high": i.normalisation.high,
-                }
-                for i in images
-            },
-        },
-    )
-    return images, card
-
-
-def split(experiment: Experiment, images: Sequence[Canonical]) -> tuple[Crops, Crops]:
-    """Return where crops are drawn from to learn, and to validate.
-
-    Whole images are kept aside; of a single image one end of its longest axis, if it is long
-    enough for that, and else nothing: then the validation loss is one on training images, which
-    is said.
-    """
-    settings, seed = experiment.train, experiment.seed
-    size = crop_extent(experiment, images[0].volume.ndim)
-    parts = [Part(image, tuple(slice(0, n) for n in image.shape)) for image in images]
-    kept: list[Part] = []
-    if settings.validation > 0 and len(parts) > 1:
-        count = min(max(1, round(settings.validation * len(parts))), len(parts) - 1)
-        order = np.random.default_rng(seed).permutation(len(parts))
-        kept = [parts[i] for i in sorted(order[:count])]
-        parts = [parts[i] for i in sorted(order[count:])]
-    elif settings.validation > 0:
-        parts, kept = _halves(parts[0], size, settings.validation)
-    if not kept:
-        _log.warning("no image is kept aside: the validation loss is one on training images")
-    augmentation = Augmentation(settings.elastic, settings.intensity, _turns(images))
-    return (
-        Crops(parts, size, seed, augmentation),
-        Crops(kept or parts, size, seed + 1),
-    )
-
-
-def _halves(part: Part, size: tuple[int, ...], share: float) -> tuple[list[Part], list[Part]]:
-    axis = int(np.argmax(part.image.shape))
-    n = part.image.shape[axis]
-    # Both ends hold a crop at least, so that none reaches over into the other.
-    aside = min(max(size[axis], round(share * n)), n - size[axis])
-    if n < 3 * size[axis]:
-        return [part], []
-    low, high = list(part.region), list(part.region)
-    low[axis], high[axis] = slice(0, n - aside), slice(n - aside, n)
-    return [Part(part.image, tuple(low))], [Part(part.image, tuple(high))]
-
-
-def _turns(images: Sequence[Canonical]) -> tuple[tuple[int, int], ...]:
-    """Return the pairs of axes along which the microscope samples every image alike."""
-    sizes = np.array([image.volume.voxel_size.values for image in images])
-    pairs = [(a, b) for a in range(sizes.shape[1]) for b in range(a)]
-    alike = [np.abs(sizes[:, a] / sizes[:, b] - 1).max() < 0.01 for a, b in pairs]
-    return tuple(pair for pair, is_alike in zip(pairs, alike, strict=True) if is_alike)
 
 
 @dataclass
@@ -217,12 +125,13 @@ class _Loop:
     history: History
     progress: Progress
     board: TensorBoard | None = None
+    tuning: Tuning | None = None
 
     def go(self, crops: Crops, aside: Crops) -> None:
         """Do the remaining steps."""
         settings, history = self.experiment.train, self.history
         share = range(self.learning.fabric.global_rank, settings.batch_size, settings.devices)
-        held = [aside.batch(n, range(settings.batch_size)).image for n in range(VALIDATION_BATCHES)]
+        held = [aside.batch(n, range(settings.batch_size)) for n in range(VALIDATION_BATCHES)]
         steps = range(history.step, settings.steps)
         self.progress.start("train", settings.steps)
         self.progress.advance(history.step)
@@ -230,7 +139,7 @@ class _Loop:
         began = time.perf_counter()
         with interruptible() as is_interrupted:
             for step, batch in crops.prefetch(steps, share, settings.workers):
-                loss = self.learning.step(step, batch.image)
+                loss = self.learning.step(step, batch)
                 latest.append(loss)
                 history.recent.append(loss)
                 history.step = step + 1
@@ -251,7 +160,7 @@ class _Loop:
         if is_interrupted():
             raise KeyboardInterrupt
 
-    def _validate(self, held: Sequence[NDArray[np.float32]]) -> None:
+    def _validate(self, held: Sequence[Batch]) -> None:
         """Measure, and save what there is."""
         history = self.history
         loss, constant = self.learning.validate(held)
@@ -262,12 +171,18 @@ class _Loop:
                 found=f"a validation loss of {loss} after {history.step} steps",
                 remedy='make it smaller, or train with train.precision = "fp32"',
             )
-        self._record(validation=loss)
-        is_better = loss < history.best
-        history.best, history.stale = min(loss, history.best), 0 if is_better else history.stale + 1
+        verdict = self.tuning(self.learning.model(self.card)) if self.tuning else None
+        # Objects found tell more than a loss, which weighs what no decoder looks at.
+        said = {"validation": loss} | ({"ap": verdict.ap} if verdict else {})
+        self._record(**said)
+        score = 1 - verdict.ap if verdict else loss
+        is_better = score < history.best
+        history.best = min(score, history.best)
+        history.stale = 0 if is_better else history.stale + 1
         if self.learning.fabric.is_global_zero:
-            facts = self.card.provenance | {"step": history.step, "validation": loss}
-            card = self.card.model_copy(update={"provenance": facts})
+            facts = self.card.provenance | {"step": history.step} | said
+            tuned = verdict.tuned if verdict else {}
+            card = self.card.model_copy(update={"provenance": facts, "tuned": tuned})
             weights = self.learning.weights(constant)
             if is_better:
                 models.save(self.run.model, weights, card)

@@ -42,6 +42,8 @@ class Panel:
         Which legend explains the colours.
     span
         The values at the two ends of the legend.
+    unit
+        Of these values; empty where they have none.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Panel:
     pictures: tuple[NDArray[np.uint8], ...]
     legend: Legend = ""
     span: tuple[float, float] = (0.0, 1.0)
+    unit: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +79,7 @@ def sheet(case: Case) -> Sheet:
         panels.append(_offsets(case.offsets, case.labels, cuts))
     if case.uncertainty is not None:
         note = "How much the offsets vary when the input is disturbed."
-        panels.append(_ramp("Uncertainty", note, case.uncertainty, cuts))
+        panels.append(_ramp("Uncertainty", note, case.uncertainty, cuts, "canonical voxels"))
     if case.seediness is not None:
         note = "How sure it is that there is an object; highest in the middle of one."
         panels.append(_ramp("Seediness", note, case.seediness, cuts))
@@ -202,7 +205,9 @@ def _offsets(offsets: NDArray[Any], labels: NDArray[Any], cuts: Sequence[Cut]) -
     return Panel("Offsets", note, pictures, legend="wheel", span=(0.0, longest))
 
 
-def _ramp(title: str, note: str, values: NDArray[Any], cuts: Sequence[Cut]) -> Panel:
+def _ramp(
+    title: str, note: str, values: NDArray[Any], cuts: Sequence[Cut], unit: str = ""
+) -> Panel:
     """Colour values between robust ends, on one scale for all cuts."""
     planes = [cut.take(values) for cut in cuts]
     low, high = robust_range(np.concatenate([p.ravel() for p in planes]), 1.0, 99.0)
@@ -210,7 +215,7 @@ def _ramp(title: str, note: str, values: NDArray[Any], cuts: Sequence[Cut]) -> P
         colour.ramp((draw_field(plane, cut.size) - low) / (high - low))
         for plane, cut in zip(planes, cuts, strict=True)
     )
-    return Panel(title, note, pictures, legend="ramp", span=(low, high))
+    return Panel(title, note, pictures, legend="ramp", span=(low, high), unit=unit)
 
 
 def _backdrop(image: NDArray[np.float32], strength: float) -> NDArray[np.uint8]:

@@ -122,7 +122,7 @@ def _legend(panel: Panel) -> Markup:
         alt = f"Colour bar from {_short(low)} (dark) to {_short(high)} (bright)"
         bar = tag("img", src=png(strip), alt=alt, width=128, height=8)
         ends = (tag("span", _short(low)), bar, tag("span", _short(high)))
-        return tag("div", *ends, tag("span", "canonical voxels"), class_="legend ramp")
+        return tag("div", *ends, tag("span", panel.unit), class_="legend ramp")
     if panel.legend == "agreement":
         keys = (("matched", "matched"), ("missed", "missed (truth)"), ("false", "false"))
         marks = [tag("span", tag("i", class_=c), words) for c, words in keys]

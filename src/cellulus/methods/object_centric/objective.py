@@ -28,6 +28,7 @@ from cellulus.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cellulus.methods.base import Target
     from cellulus.methods.object_centric.settings import ObjectCentric
 
 
@@ -49,7 +50,11 @@ class PairwiseObjective:
         self.candidates = half_ball(settings.radius * object_voxels, ndim)
 
     def __call__(
-        self, output: Tensor, image: Tensor, generator: torch.Generator
+        self,
+        output: Tensor,
+        image: Tensor,
+        generator: torch.Generator,
+        target: Target | None = None,
     ) -> dict[str, Tensor]:
         """Return ``loss``, ``pairs`` and ``length`` for offsets ``(B, D, *S)`` [voxel].
 

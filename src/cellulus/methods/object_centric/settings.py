@@ -83,6 +83,19 @@ class ObjectCentric(MethodSettings):
 
         return reach_of(self, object_voxels)
 
+    def memory(
+        self,
+        step: int,
+        outer: tuple[int, ...],
+        core: tuple[int, ...],
+        zoom: tuple[float, ...],
+        object_voxels: float,
+    ) -> float:
+        """Return what surveys and decoding take."""
+        from cellulus.methods.object_centric.memory import memory_of
+
+        return memory_of(self, step, outer, core, zoom, object_voxels)
+
     def decoder(self, ndim: int, object_voxels: float) -> Decoder:
         """Return the clustering of embeddings to objects."""
         from cellulus.methods.object_centric.decoding import EmbeddingDecoder

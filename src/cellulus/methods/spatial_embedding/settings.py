@@ -35,14 +35,18 @@ class SpatialEmbedding(MethodSettings):
     seed: Threshold | Literal["auto"] = "auto"
     """Least seediness for a voxel to start an object, 0 to 1; "auto": as tuned, else 0.9."""
 
+    def centres(self) -> Literal["medoid", "centroid"]:
+        """Return what voxels point at."""
+        return self.centre
+
     def outputs(self, ndim: int) -> int:
         """Return one component of the offset and one of the margin per axis, and the seed."""
         return 2 * ndim + 1
 
     def channels(self, ndim: int) -> tuple[str, ...]:
         """Return offsets and margins, in axis order [canonical voxel], and the seediness."""
-        axes = "zyx"[-ndim:]
-        return (*(f"offset_{axis}" for axis in axes), *(f"margin_{axis}" for axis in axes), "seed")
+        lengths = (f"{what}_{axis}" for what in ("offset", "margin") for axis in "zyx"[-ndim:])
+        return (*lengths, "seediness")
 
     def objective(self, ndim: int, object_voxels: float) -> Objective:
         """Return the loss of the paper, over the voxels that matter to each object."""
@@ -67,6 +71,19 @@ class SpatialEmbedding(MethodSettings):
         from cellulus.methods.spatial_embedding.reach import reach_of
 
         return reach_of(self, object_voxels)
+
+    def memory(
+        self,
+        step: int,
+        outer: tuple[int, ...],
+        core: tuple[int, ...],
+        zoom: tuple[float, ...],
+        object_voxels: float,
+    ) -> float:
+        """Return what surveys and decoding take."""
+        from cellulus.methods.spatial_embedding.memory import memory_of
+
+        return memory_of(step, outer)
 
     def decoder(self, ndim: int, object_voxels: float) -> Decoder:
         """Return the clustering of embeddings around seeds."""
