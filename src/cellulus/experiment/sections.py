@@ -7,9 +7,9 @@ Field docstrings are what `init`, the help and the error messages show.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from cellulus.blocks.slurm import Slurm
 from cellulus.errors import InputError
@@ -154,9 +154,9 @@ class Network(Settings):
     features: int = Field(default=24, ge=1)
     """Feature maps of the first level."""
     growth: int = Field(default=3, ge=1)
-    """Factor of feature maps from level to level."""
+    """Factor of feature maps from level to level; by default 2 with spatial_embedding."""
     depth: int = Field(default=1, ge=0, le=4)
-    """How often the resolution is halved."""
+    """How often the resolution is halved; by default 2 with spatial_embedding."""
     head_features: int = Field(default=48, ge=1)
     """Feature maps of the last layer before the output."""
     object_voxels: float = Field(default=20.0, ge=4)
@@ -173,7 +173,7 @@ class Train(Settings):
     accumulate: int = Field(default=1, ge=1)
     """Parts that a batch goes through the network in, one by one; more need less memory."""
     crop: Annotated[int, Field(ge=4)] | Literal["auto"] = "auto"
-    """Edge of a crop [canonical voxel]; "auto" is 128 in 2D and 48 in 3D."""
+    """Edge of a crop [canonical voxel]; "auto" is 128 in 2D, 48 in 3D, 24 more at depth 2."""
     learning_rate: float = Field(default=8e-4, gt=0)
     """Adam's step size; falls to zero along half a cosine."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -273,3 +273,12 @@ class Experiment(Settings):
     postprocess: Postprocess = Postprocess()
     evaluate: Evaluate = Evaluate()
     slurm: Slurm = Slurm()
+
+    @model_validator(mode="after")
+    def _as_the_method_has_it(self) -> Self:
+        """Give what was not set of the network the default that the method has."""
+        was_set, defaults = self.network.model_fields_set, self.method.network
+        open_ = {name: value for name, value in defaults.items() if name not in was_set}
+        if open_:
+            object.__setattr__(self, "network", self.network.model_copy(update=open_))
+        return self

@@ -105,12 +105,7 @@ class Objective(Protocol):
         generator
             Source of every random choice, on the CPU.
         target
-            What is annotated there; None where the method needs nothing.
-
-        Raises
-        ------
-        InputError
-            If the method cannot learn from that.
+            What is annotated there; without it a method that needs it raises an `InputError`.
         """
 
     def constant(self, output: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -225,12 +220,14 @@ class MethodSettings(Settings):
     """What must be annotated to train."""
     source: ClassVar[str]
     """The paper."""
+    network: ClassVar[dict[str, int]] = {}
+    """Defaults of the network that are others with this method."""
     has_tta: ClassVar[bool] = False
     """Whether its answers can be averaged over orientations of the image (`predict.tta`)."""
 
     def tuned(self, values: Mapping[str, float]) -> Self:
         """Return the settings with values in place of "auto", where there are some."""
-        open_ = {name: value for name, value in values.items() if getattr(self, name, 0) == "auto"}
+        open_ = {name: v for name, v in values.items() if getattr(self, name, 0) == "auto"}
         return self.model_copy(update=open_)
 
     def centres(self) -> Literal["medoid", "centroid"]:
@@ -273,7 +270,7 @@ class MethodSettings(Settings):
         Raises
         ------
         InputError
-            If that is asked of a method that cannot (`has_tta`).
+            If a method cannot (`has_tta`).
         """
 
     @abstractmethod
@@ -289,10 +286,9 @@ class MethodSettings(Settings):
         zoom: tuple[float, ...],
         object_voxels: float,
     ) -> float:
-        """Return what a survey or decoding takes of a block, besides what it is given [byte].
+        """Return what a survey or, as the last step, decoding takes of a block [byte].
 
-        Surveys count from 0, decoding is the next `step`. `outer` and `core` are extents of a block
-        with its margin and without [voxel], the zoom is canonical voxels per voxel.
+        That is besides what it is given. `outer` is the block's extent with its margin [voxel].
         """
 
     @abstractmethod

@@ -29,8 +29,10 @@ SEEN = 1.5
 def crop_extent(experiment: Experiment, ndim: int) -> tuple[int, ...]:
     """Return what the network is given to learn from [canonical voxel]."""
     crop = experiment.train.crop
-    edge = _CROP[ndim] if crop == "auto" else crop
-    return (shapes.legal_size(edge, experiment.network.depth),) * ndim
+    depth = experiment.network.depth
+    # A deeper network answers for as much as one of depth 1.
+    auto = _CROP[ndim] + 2 * max(0, shapes.halo(depth) - shapes.halo(1))
+    return (shapes.legal_size(auto if crop == "auto" else crop, depth),) * ndim
 
 
 def tile_edge(experiment: Experiment, ndim: int) -> int:

@@ -16,6 +16,8 @@ class SpatialEmbedding(MethodSettings):
 
     needs: ClassVar[Literal["nothing", "points", "masks"]] = "masks"
     source: ClassVar[str] = "Lalit et al., MedIA 2022, arXiv 2101.10033"
+    # A voxel must see all of its object to tell where the middle is: a view of 44 voxels.
+    network: ClassVar[dict[str, int]] = {"depth": 2, "growth": 2}
     has_tta: ClassVar[bool] = True
 
     name: Literal["spatial_embedding"] = "spatial_embedding"
