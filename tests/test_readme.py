@@ -14,8 +14,10 @@ import pytest
 import typer.main
 
 from cellulus.cli import app, main
+from cellulus.experiment.faults import ExperimentError, models_in
 from cellulus.experiment.load import load, parse
 from cellulus.experiment.sections import Experiment
+from cellulus.methods import AnyMethod
 from cellulus.nn import shapes
 from cellulus.runs import Run
 
@@ -70,7 +72,15 @@ def test_every_command_and_option_exists(words):
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_setting_exists(words):
     changes = [value for flag, value in itertools.pairwise(words) if flag == "--set"]
-    parse('[[data.apply]]\nimage = "a"\n', source="a", base=Path(), overrides=changes)
+    refused = []
+    for method in models_in(AnyMethod):
+        name = method.model_fields["name"].default
+        text = f'[method]\nname = "{name}"\n[[data.apply]]\nimage = "a"\n'
+        try:
+            parse(text, source="a", base=Path(), overrides=changes)
+        except ExperimentError as error:
+            refused.append(error)
+    assert len(refused) < len(list(models_in(AnyMethod))), refused
 
 
 def test_every_option_named_in_the_text_exists():
@@ -111,7 +121,9 @@ def test_the_exit_codes_are_those_of_the_help(capsys):
 @pytest.mark.parametrize("block", blocks("toml"))
 def test_the_experiment_file_is_valid(block):
     experiment = parse(block, source="README.md", base=Path())
-    assert experiment.data.apply[0].truth
+    drawn = [entry.truth for entry in experiment.data.apply]
+    drawn += [entry.masks for entry in experiment.data.train]
+    assert any(drawn)
 
 
 def test_the_checks_are_those_of_the_project():
