@@ -63,13 +63,13 @@ CASES = {
     ),
     # Fifty of 397 images are kept aside to tell which model is the best.
     "dsb-masks": Case(
-        50, {}, FLAT, Train(steps=6000, validation=0.126, validate_every=500), SpatialEmbedding()
+        50, {}, FLAT, Train(steps=4500, validation=0.126, validate_every=500), SpatialEmbedding()
     ),
     "bbbc050-masks": Case(
         8,
         EMBRYO,
         DEEP,
-        Train(steps=3000, batch_size=4, validation=0.13, validate_every=250),
+        Train(steps=1500, batch_size=4, validation=0.13, validate_every=250),
         SpatialEmbedding(),
     ),
 }

@@ -260,6 +260,14 @@ def test_best_validation_is_named():
     assert "Lowest validation loss 1 at step 2" in Reader(render("x", curves=records)).text
 
 
+def test_the_best_model_is_the_one_that_finds_most():
+    rows = ((1, 3, 0.2), (2, 1, 0.5), (3, 2, 0.6), (4, 5, 0.6))
+    records = [{"step": s, "loss": 1.0, "validation": v, "ap": ap} for s, v, ap in rows]
+    text = Reader(render("x", curves=records)).text
+    assert "Highest AP on images kept aside 0.6 at step 3" in text
+    assert "Lowest" not in text
+
+
 def test_undefined_scores_are_dashes():
     scores = {"thresholds": {"0.5": {"f1": None, "ap": None}}, "seg": None, "n_true": 0}
     text = Reader(render("x", scores=scores, table=[{"name": "a", "n_pred": 0}])).text

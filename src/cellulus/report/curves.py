@@ -53,7 +53,7 @@ def loss_plot(records: Sequence[Mapping[str, Any]]) -> Markup | None:
     Parameters
     ----------
     records
-        Lines of the training log with ``step`` and ``loss``, some with ``validation``.
+        Lines of the training log with ``step`` and ``loss``, some with ``validation`` and ``ap``.
 
     Returns
     -------
@@ -76,7 +76,8 @@ def loss_plot(records: Sequence[Mapping[str, Any]]) -> Markup | None:
         shown = _thin(validation)
         axes.plot(*shown.T, color=_SECOND, linewidth=1.6, marker="o", markersize=3)
         ends.append((shown[-1], "validation", _SECOND))
-        best = validation[np.argmin(validation[:, 1])]
+        step, _, _ = best_model(records) or (validation[-1, 0], "", 0.0)
+        best = validation[validation[:, 0] == step][:1].T
         axes.plot(*best, color=_SECOND, marker="o", markersize=8, fillstyle="none")
     _name_ends(axes, ends)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -102,13 +103,19 @@ def score_plot(thresholds: Mapping[str, Mapping[str, Any]]) -> Markup | None:
     return _svg(figure, "scores", "F1, precision and recall over the IoU threshold")
 
 
-def best_validation(records: Sequence[Mapping[str, Any]]) -> tuple[int, float] | None:
-    """Return the step and the value of the lowest validation loss, if there is one."""
-    validation = _series(records, "validation")
-    if not len(validation):
-        return None
-    step, value = validation[np.argmin(validation[:, 1])]
-    return int(step), float(value)
+def best_model(records: Sequence[Mapping[str, Any]]) -> tuple[int, str, float] | None:
+    """Return at which step the best model was, by what, and the value, if it was ever validated.
+
+    Where objects were found in images kept aside, their AP decides, otherwise the loss.
+    """
+    found, losses = _series(records, "ap"), _series(records, "validation")
+    if len(found):
+        step, value = found[np.argmax(found[:, 1])]
+        return int(step), "Highest AP on images kept aside", float(value)
+    if len(losses):
+        step, value = losses[np.argmin(losses[:, 1])]
+        return int(step), "Lowest validation loss", float(value)
+    return None
 
 
 def _series(records: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import math
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from cellulus.report.curves import best_validation, loss_plot, score_plot
+from cellulus.report.curves import best_model, loss_plot, score_plot
 from cellulus.report.markup import Markup, join, number, tag
 from cellulus.report.panels import case_section
 from cellulus.report.tables import flat_table, image_table, threshold_table
@@ -164,9 +164,10 @@ def _training(curves: Sequence[Mapping[str, Any]]) -> Markup:
         return tag("section", tag("h2", "Training"), tag("p", text, class_="none"))
     steps = [r["step"] for r in curves if isinstance(r.get("step"), int | float)]
     words = [f"{number(int(max(steps)))} steps."]
-    best = best_validation(curves)
+    best = best_model(curves)
     if best is not None:
-        words.append(f"Lowest validation loss {best[1]:.4g} at step {number(best[0])} (ringed).")
+        step, what, value = best
+        words.append(f"{what} {value:.4g} at step {number(step)} (ringed).")
     rates = [r["rate"] for r in curves if _is_number(r.get("rate"))]
     if rates:
         middle = sorted(rates)[len(rates) // 2]
