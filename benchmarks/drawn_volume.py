@@ -20,6 +20,7 @@ from drawn_nuclei import DIAMETER, VOXEL, Scene
 from cellulus.data import writer
 from cellulus.data.readers import open_volumes
 from cellulus.experiment.sections import ApplyImage, Data, Experiment
+from cellulus.pipeline.decoding import SMALLEST
 from cellulus.pipeline.extents import tile_extent
 from cellulus.pipeline.prediction import Facts
 from cellulus.pipeline.samples import canonical
@@ -57,7 +58,7 @@ def write_image(scene: Scene, folder: Path) -> dict[str, int]:
     image.publish()
     truth.publish()
     # As segment counts by default: smaller ones, cut at a face, are none.
-    least = Experiment().segment.min_size * ball_volume(DIAMETER, 3) / math.prod(VOXEL)
+    least = SMALLEST * ball_volume(DIAMETER, 3) / math.prod(VOXEL)
     return {"voxels": math.prod(shape), "objects": int((volumes[1:] >= least).sum())}
 
 

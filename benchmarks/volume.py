@@ -9,7 +9,7 @@ with a small untrained network, which is as fast as a trained one. Each process 
 setting `memory`), and tiles and blocks are cut accordingly. Every step is a process of its own, and
 so are workers, which share the cores; without any (`--workers 0`) the step does all itself. The
 time is that of the whole, its start included; the peak is the most resident memory that any one
-process had, looked at twenty times a second.
+process had, looked at four times a second.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PART = 16
 """Planes that predict does."""
 CAP = "2 GB"
 """What each process may take."""
-LOOKS = 0.05
+LOOKS = 0.25
 """Between two looks at the memory [s]."""
 
 

@@ -14,7 +14,7 @@ from cellulus.data import writer
 from cellulus.data.readers import open_volumes
 from cellulus.errors import InputError, MissingError
 from cellulus.experiment.sections import ApplyImage, Data, Experiment, Network, Predict, Segment
-from cellulus.methods import ObjectCentric
+from cellulus.methods import ObjectCentric, SpatialEmbedding
 from cellulus.pipeline import tiling
 from cellulus.pipeline.fuse import fuse
 from cellulus.pipeline.model import Card, new_network, save
@@ -222,9 +222,16 @@ def test_any_crew_gives_the_same(place):
 @pytest.mark.parametrize("method", [{"foreground": "uncertainty"}, {"clustering": "meanshift"}])
 def test_a_decoder_that_needs_the_whole_is_refused_first(place, method, tmp_path):
     here, run = place((100, 60)), Run(tmp_path / "unmade")
-    with pytest.raises(InputError, match="threshold, or clusters, of the whole"):
+    with pytest.raises(InputError, match="threshold, clusters or seeds of the whole"):
         fuse(here.experiment(64, 48, **method), run, device="cpu")
     assert not run.folder.exists()
+
+
+def test_seeds_are_those_of_the_whole(place, tmp_path):
+    here, run = place((100, 60)), Run(tmp_path / "unmade")
+    made = here.experiment(64, 48).model_copy(update={"method": SpatialEmbedding()})
+    with pytest.raises(InputError, match="clusters or seeds of the whole"):
+        fuse(made, run, device="cpu")
 
 
 def test_a_prediction_without_embeddings_is_not_segmented_again(place):

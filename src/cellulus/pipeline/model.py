@@ -118,8 +118,10 @@ def load(path: Path) -> Model:
         network.to(torch.float32, memory_format=channels_last(card.ndim))  # type: ignore[call-overload]
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise _damaged(path, f"another description of it ({where}: {fault['msg']})") from error
+        where, why = ".".join(map(str, fault["loc"])), fault["msg"]
+        if fault["type"] == "union_tag_invalid":  # which says how it looks for the name
+            where, why = f"{where}.name", f"expected {fault['ctx']['expected_tags']}"
+        raise _damaged(path, f"another description of it ({where}: {why})") from error
     except (ValueError, RuntimeError, TypeError, OverflowError) as error:
         raise _damaged(path, f"weights that do not go together ({error})") from error
     return Model(network.eval(), card)
