@@ -14,6 +14,7 @@ from cellulus.experiment.load import absolute
 from cellulus.files import write_text
 from cellulus.ops.scores import pool, score_table
 from cellulus.pipeline.overlaps import Pair, overlaps
+from cellulus.pipeline.pairing import listed
 from cellulus.pipeline.samples import open_samples
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from cellulus.ops.scores import Scores
     from cellulus.progress import Progress
     from cellulus.runs import Run
+
+
+NAMED = 10
+"""Images that a message names at most."""
 
 
 def evaluate(
@@ -140,7 +145,7 @@ def _require(paths: Sequence[Path], folder: Path) -> None:
         raise MissingError(
             folder,
             expected="labels of every image with a truth",
-            found=f"none of {_listed(missing)}",
+            found=f"none of {listed(missing, NAMED)}",
             remedy="make them first: segment, then postprocess",
         )
 
@@ -148,9 +153,4 @@ def _require(paths: Sequence[Path], folder: Path) -> None:
 def _lonely(found: Sequence[Volume], wanted: Sequence[Volume]) -> str:
     names, others = ({volume.name for volume in side} for side in (found, wanted))
     alone = {"without a truth": names - others, "without labels": others - names}
-    return "; ".join(f"{what}: {_listed(sorted(who))}" for what, who in alone.items() if who)
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    return "; ".join(f"{what}: {listed(sorted(who), NAMED)}" for what, who in alone.items() if who)

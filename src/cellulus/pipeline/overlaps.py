@@ -166,13 +166,13 @@ class OverlapWork:
         """Return labels and truth of a block, background where nothing counts."""
         labels, truth, ignore, number = self.pair
         found, drawn = labels.read(region)[0], truth.read(region)[0]
+        if ignore is None and number is None:
+            return found, drawn
         counts = np.ones(drawn.shape, bool)
         if ignore is not None:
             counts &= ignore.read(region)[0] == 0
         if number is not None:
             counts &= drawn != number
-        if counts.all():
-            return found, drawn
         return np.where(counts, found, 0), np.where(counts, drawn, 0)
 
     def found(self) -> OverlapTable:

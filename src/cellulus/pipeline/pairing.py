@@ -83,14 +83,20 @@ def refuse(faults: Sequence[InputError]) -> None:
     if len(faults) == 1:
         raise faults[0]
     if faults:
-        listed = [f"{fault.where}: {fault.found}" for fault in faults[:LISTED]]
+        told = [f"{fault.where}: {fault.found}" for fault in faults[:LISTED]]
         more = len(faults) - LISTED
         raise InputError(
             f"{len(faults)} files",
             expected=faults[0].expected,
-            found="; ".join(listed) + (f"; and {more} more" if more > 0 else ""),
+            found="; ".join(told) + (f"; and {more} more" if more > 0 else ""),
             remedy=faults[0].remedy,
         )
+
+
+def listed(names: Sequence[object], most: int = LISTED) -> str:
+    """Write names one after the other, at most so many, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(map(str, names[:most])) + (f" and {more} more" if more > 0 else "")
 
 
 def _open_labels(path: str) -> list[Volume]:
@@ -111,12 +117,7 @@ def _lonely(samples: Sequence[Sample], opened: Sequence[Volume], what: str) -> s
     if not names & others:
         return ""
     alone = {f"without a {what}": names - others, "without an image": others - names}
-    return "".join(f"; {how}: {_listed(sorted(who))}" for how, who in alone.items() if who)
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+    return "".join(f"; {how}: {listed(sorted(who))}" for how, who in alone.items() if who)
 
 
 def _at_level(partner: Volume, level: int) -> Volume:

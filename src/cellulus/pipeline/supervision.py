@@ -14,7 +14,7 @@ from cellulus.data.masks import survey
 from cellulus.errors import InputError
 from cellulus.nn import shapes
 from cellulus.pipeline.extents import crop_extent
-from cellulus.pipeline.pairing import refuse
+from cellulus.pipeline.pairing import listed, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,15 +85,15 @@ def _report(found: Mapping[str, Survey]) -> None:
     blank = [n for n, seen in found.items() if seen.annotated == 0 and not seen.is_hidden]
     scattered = {name: seen.scattered for name, seen in found.items() if seen.scattered.size}
     if hidden:
-        _log.warning("every object is ignored in %s", _listed(hidden))
+        _log.warning("every object is ignored in %s", listed(hidden))
     if blank:
-        _log.warning("nothing is annotated, and learnt, in %s", _listed(blank))
+        _log.warning("nothing is annotated, and learnt, in %s", listed(blank))
     if scattered:
         _log.warning(
             "%d of %d objects lie in several pieces, and each is learnt as one: %s",
             sum(ids.size for ids in scattered.values()),
             sum(seen.objects.ids.size for seen in found.values()),
-            _listed([f"{name} ({_listed(ids.tolist())})" for name, ids in scattered.items()]),
+            listed([f"{name} ({listed(ids.tolist())})" for name, ids in scattered.items()]),
         )
 
 
@@ -116,11 +116,6 @@ def _report_large(
             sum(large.values()),
             shapes.output_size(crop, depth),
             crop,
-            _listed(list(large)),
+            listed(list(large)),
             shapes.legal_size(math.ceil(widest) + 2 * shapes.halo(depth), depth),
         )
-
-
-def _listed(names: Sequence[object]) -> str:
-    more = len(names) - LISTED
-    return ", ".join(map(str, names[:LISTED])) + (f" and {more} more" if more > 0 else "")
