@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LISTED = 5
-"""Images and ids that a message lists at most."""
-
 
 def annotate(
     experiment: Experiment, images: Sequence[Canonical], masks: Sequence[Masks], centre: Kind
