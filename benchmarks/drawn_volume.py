@@ -21,7 +21,7 @@ from cellulus.data import writer
 from cellulus.data.readers import open_volumes
 from cellulus.experiment.sections import ApplyImage, Data, Experiment
 from cellulus.pipeline.decoding import SMALLEST
-from cellulus.pipeline.extents import tile_extent
+from cellulus.pipeline.extents import object_width, tile_extent
 from cellulus.pipeline.prediction import Facts
 from cellulus.pipeline.samples import canonical
 from cellulus.space import Length, VoxelSize, ball_volume, blocks
@@ -66,7 +66,7 @@ def write_prediction(scene: Scene, folder: Path) -> None:
     """Write what predict would have written, one tile at a time."""
     experiment = experiment_of(folder)
     volume = open_volumes(folder / "image.zarr")[0]
-    view = canonical(volume, experiment.data, experiment.network.object_voxels)
+    view = canonical(volume, experiment.data, object_width(experiment.network, 3))
     facts = Facts(
         image=volume.path,
         time=0,
@@ -76,7 +76,7 @@ def write_prediction(scene: Scene, folder: Path) -> None:
         voxel_size=VOXEL,
         unit="um",
         zoom=view.scale.zoom,
-        object_voxels=experiment.network.object_voxels,
+        object_voxels=object_width(experiment.network, 3),
         low=view.normalisation.low,
         high=view.normalisation.high,
         method=experiment.method.name,

@@ -5,16 +5,20 @@
     python benchmarks/quality.py hela           hela01_first11.npz     runs/hela
     python benchmarks/quality.py dsb-masks      dsb2018_train447.npz   runs/dsb-masks
     python benchmarks/quality.py bbbc050-masks  bbbc050_train39.npz    runs/bbbc050-masks
+    python benchmarks/quality.py salivary-masks salivary/              runs/salivary-masks
+    python benchmarks/quality.py ovule-masks    gonuclear_1135.npz     runs/ovule-masks
 
 The images are converted to OME-Zarr; with seed 0, some are held out and scored, the others are
 learnt from: without labels, or from their masks. (HeLa has no trustworthy truth: all images are
-learnt from and shown, none is scored.) `--trained` goes on from the model that is there, and
-`--set section.key=value` changes a setting. Prints a table and leaves the report beside it.
+learnt from and shown, none is scored. Of the ovule there is one volume: it is cut in two along y.)
+`--trained` goes on from the model that is there, and `--set section.key=value` changes a setting.
+Prints a table and leaves the report beside it.
 """
 
 from __future__ import annotations
 
 import logging
+import resource
 import sys
 import time
 from itertools import pairwise
@@ -39,6 +43,7 @@ from cellulus.space import Length
 
 FLAT = Network(features=24, head_features=48)
 DEEP = Network(features=12, head_features=24)
+SHOWN = (0.5, 0.7, 0.8, 0.9)
 
 
 class Case(NamedTuple):
@@ -72,7 +77,46 @@ CASES = {
         Train(steps=1500, batch_size=4, validation=0.13, validate_every=250),
         SpatialEmbedding(),
     ),
+    "salivary-masks": Case(
+        1,
+        {"object_diameter": Length(26.0, "voxel")},
+        DEEP,
+        Train(steps=1500, batch_size=4, validation=0.2, validate_every=250),
+        SpatialEmbedding(),
+    ),
+    "ovule-masks": Case(
+        1,
+        {"object_diameter": Length(3.1, "um")},
+        DEEP,
+        Train(steps=1500, batch_size=4, validate_every=250),
+        SpatialEmbedding(),
+    ),
 }
+
+
+def images_of(archive: Path, folder: Path) -> list[Path]:
+    """Convert what is not converted yet; return the images in the order of the archive."""
+    store = folder / "data"
+    sources = sorted(archive.glob("*.npz")) if archive.is_dir() else [archive]
+    with np.load(sources[0]) as first:
+        names = [str(name) for name in first["names"]] if "names" in first else []
+        if len(sources) == 1 and not names:
+            sources = _halves(dict(first), folder)
+    if not store.exists():
+        convert([str(source) for source in sources], store)
+    return [store / f"{name}.zarr" for name in names or [source.stem for source in sources]]
+
+
+def _halves(volume: dict[str, Any], folder: Path) -> list[Path]:
+    """Write a volume as two, cut along y: what a cut goes through is an object in both."""
+    cut = volume["image"].shape[1] // 2
+    paths = []
+    for name, part in (("low", slice(None, cut)), ("high", slice(cut, None))):
+        half = {key: value[:, part] if value.ndim == 3 else value for key, value in volume.items()}
+        paths.append(folder / f"{name}.npz")
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(paths[-1], **half)
+    return paths
 
 
 def experiment_of(case: Case, images: list[Path]) -> Experiment:
@@ -103,15 +147,11 @@ def main(name: str, archive: Path, folder: Path, *options: str) -> None:
     """Measure one data set and print the row."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     case = CASES[name]
-    store = folder / "data"
-    order = [str(n) for n in np.load(archive)["names"]]
-    if not store.exists():
-        convert([str(archive)], store)
     changes = [after for before, after in pairwise(options) if before == "--set"]
-    text = render(experiment_of(case, [store / f"{n}.zarr" for n in order]))
+    text = render(experiment_of(case, images_of(archive, folder)))
     experiment = parse(text, source=name, base=Path(), overrides=changes)
     run = Run.start(folder / "run", experiment, text, overwrite=True)
-    spent = {}
+    spent, peak = {}, {}
     for step in (train, predict, segment, postprocess):
         began = time.perf_counter()
         if step is train and "--trained" in options and run.model.exists():
@@ -119,14 +159,22 @@ def main(name: str, archive: Path, folder: Path, *options: str) -> None:
         again = {} if step is train else {"overwrite": True}
         step(experiment, run, **again)
         spent[step.__name__] = (time.perf_counter() - began) / 60
+        # The most so far: of training alone, after it.
+        peak[step.__name__] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(", ".join(f"{what} {minutes:.1f} min" for what, minutes in spent.items()))
+    print(", ".join(f"{what} {most:.0f} MiB" for what, most in peak.items()))
     if case.held_out:
-        scores = evaluate(experiment, run).pooled
-        row = {f"F1@{iou}": scores.at(iou).f1 for iou in (0.5, 0.7, 0.9)}
-        row |= {"SEG": scores.seg} | {f"AP@{iou}": scores.at(iou).ap for iou in (0.5, 0.7, 0.9)}
-        print(f"{name}: {scores.n_pred} found of {scores.n_true} in {case.held_out} images")
-        print(" | ".join(row))
-        print(" | ".join(f"{value:.3f}" for value in row.values()))
+        scores = evaluate(experiment, run)
+        pooled = scores.pooled
+        print(f"{name}: {pooled.n_pred} found of {pooled.n_true} in {case.held_out} images")
+        print(" " * 15 + " | ".join(["F1@0.5", "SEG  ", *(f"AP@{iou}" for iou in SHOWN)]))
+        for what, seg, matches in (
+            ("all objects", pooled.seg, pooled.matches),
+            ("mean of images", scores.mean_seg, scores.means),
+        ):
+            at = {match.iou: match for match in matches}
+            values = [at[0.5].f1, seg, *(at[iou].ap for iou in SHOWN)]
+            print(f"{what:15s}" + " | ".join(f"{value:6.3f}" for value in values))
     print(write_report(experiment, run))
 
 

@@ -16,9 +16,10 @@ import typer.main
 from cellulus.cli import app, main
 from cellulus.experiment.faults import ExperimentError, models_in
 from cellulus.experiment.load import load, parse
-from cellulus.experiment.sections import Experiment
+from cellulus.experiment.sections import Experiment, Network
 from cellulus.methods import AnyMethod
 from cellulus.nn import shapes
+from cellulus.pipeline.extents import object_width
 from cellulus.runs import Run
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +109,8 @@ def test_results_are_called_what_the_table_says():
 
 def test_the_view_is_the_networks():
     assert f"({shapes.view(Experiment().network.depth)} voxels)" in TEXT
-    assert f"are {Experiment().network.object_voxels:g} voxels wide" in TEXT
+    widths = tuple(f"{object_width(Network(), ndim):g}" for ndim in (2, 3))
+    assert "are {} voxels wide (2D) or {} (3D)".format(*widths) in TEXT
 
 
 def test_the_exit_codes_are_those_of_the_help(capsys):

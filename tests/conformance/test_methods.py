@@ -209,6 +209,42 @@ def test_its_inference_answers_for_every_voxel_inside_whatever_the_batch(method,
     assert torch.allclose(*found, rtol=1e-4, atol=1e-4)
 
 
+def others(field):
+    """Values of a setting that are not its default, where some are valid."""
+    parts = typing.get_args(field.annotation)
+    named = [name for part in parts for name in (typing.get_args(part) or (part,))]
+    number = field.default if isinstance(field.default, int | float) else 0.3
+    tried = [*(name for name in named if isinstance(name, str)), 2 * number, number / 2, 0.3]
+    return [value for value in tried if value != field.default]
+
+
+@EACH
+def test_a_prediction_depends_on_the_settings_that_it_says(method):
+    extent = shapes.legal_size(20, DEPTH)
+    image = picture(1, extent, extent)
+
+    def answer(settings):
+        with torch.inference_mode():
+            return settings.inference(OBJECT_VOXELS, 3, 4)(network(settings, 2), image, (0, 0))
+
+    plain = answer(method())
+    depends = set()
+    for name, field in method.model_fields.items():
+        if name == "name":
+            continue
+        tried = 0
+        for value in others(field):
+            try:
+                settings = method(**{name: value})
+            except ValidationError:
+                continue
+            tried += 1
+            if not torch.equal(answer(settings), plain):
+                depends.add(name)
+        assert tried, f"no other value of {name} was found"
+    assert depends == set(method.asked_with)
+
+
 @EACH
 @NDIM
 @pytest.mark.parametrize("tta", [False, True])

@@ -96,6 +96,22 @@ def test_flat_images_and_volumes_do_not_mix(tmp_path):
         init([flat, str(deep)])
 
 
+def test_volumes_get_settings_that_two_cores_can_do(tmp_path):
+    deep = tmp_path / "b.tif"
+    stack = np.stack([discs(18) // 4, discs(18), discs(18) // 4])
+    tifffile.imwrite(deep, stack, imagej=True, metadata={"axes": "ZYX"})
+    flat = init([write(tmp_path / "a.png", discs(18))]).experiment
+    proposal = init([str(deep)])
+    made = proposal.experiment
+    assert 2 * made.network.features == flat.network.features
+    assert 2 * made.network.head_features == flat.network.head_features
+    assert 2 * made.train.batch_size == flat.train.batch_size
+    assert 2 * made.method.passes == flat.method.passes
+    for line in ("features = 12", "batch_size = 4", "passes = 8", "because volumes are costly"):
+        assert line in proposal.text
+    assert reads_back(proposal, Path())
+
+
 def test_nothing_to_look_at(tmp_path):
     with pytest.raises(MissingError):
         init([str(tmp_path / "none.png")])

@@ -281,6 +281,20 @@ def test_nothing_is_overwritten_unasked(run, flat):
     assert not np.array_equal(zarr.open_group(path, mode="r")["0"][:], before)
 
 
+@pytest.mark.parametrize(("change", "is_kept"), [({"outline": 0.6}, True), ({"passes": 6}, False)])
+def test_what_is_decided_later_leaves_a_prediction_as_it_is(run, flat, change, is_kept):
+    asked = experiment(flat)
+    (path,) = predict(asked, run, device="cpu")
+    method = asked.method.model_copy(update=change)
+    assert method != asked.method
+    other = asked.model_copy(update={"method": method})
+    if is_kept:
+        assert predict(other, run, device="cpu", resume=True) == [path]
+    else:
+        with pytest.raises(InputError):
+            predict(other, run, device="cpu", resume=True)
+
+
 class Cut(Ticks):
     def advance(self, amount=1, **values):
         raise KeyboardInterrupt

@@ -159,8 +159,8 @@ class Network(Settings):
     """How often the resolution is halved; by default 2 with spatial_embedding."""
     head_features: int = Field(default=48, ge=1)
     """Feature maps of the last layer before the output."""
-    object_voxels: float = Field(default=20.0, ge=4)
-    """Width of an object on the canonical grid, to which every image is resampled [voxel]."""
+    object_voxels: Annotated[float, Field(ge=4)] | Literal["auto"] = "auto"
+    """Width of an object on the canonical grid [voxel]; "auto" is 20 in 2D and 12 in 3D."""
 
 
 class Train(Settings):
@@ -173,7 +173,7 @@ class Train(Settings):
     accumulate: int = Field(default=1, ge=1)
     """Parts that a batch goes through the network in, one by one; more need less memory."""
     crop: Annotated[int, Field(ge=4)] | Literal["auto"] = "auto"
-    """Edge of a crop [canonical voxel]; "auto" is 128 in 2D, 48 in 3D, 24 more at depth 2."""
+    """Edge of a crop [canonical voxel]; "auto" holds 6.4 objects in 2D, 3 in 3D, side by side."""
     learning_rate: float = Field(default=8e-4, gt=0)
     """Adam's step size; falls to zero along half a cosine."""
     weight_decay: float = Field(default=0.01, ge=0)

@@ -224,6 +224,8 @@ class MethodSettings(Settings):
     """Defaults of the network that are others with this method."""
     has_tta: ClassVar[bool] = False
     """Whether its answers can be averaged over orientations of the image (`predict.tta`)."""
+    asked_with: ClassVar[tuple[str, ...]] = ()
+    """Settings that a prediction depends on: others may change, and it stays what it is."""
 
     def tuned(self, values: Mapping[str, float]) -> Self:
         """Return the settings with values in place of "auto", where there are some."""

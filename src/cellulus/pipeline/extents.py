@@ -14,9 +14,12 @@ from cellulus.space import Blocks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellulus.experiment.sections import Experiment, Postprocess
+    from cellulus.experiment.sections import Experiment, Network, Postprocess
 
-_CROP = {2: 128, 3: 48}
+_WIDTH = {2: 20.0, 3: 12.0}
+"""Width of an object: the published one, and one that costs volumes a fifth [canonical voxel]."""
+_CROP = {2: 6.4, 3: 3.0}
+"""Edge of a crop [object width]."""
 _TILE = {2: 512, 3: 96}
 _BLOCK = {2: 2048, 3: 256}
 ROUND = 16
@@ -26,12 +29,18 @@ SEEN = 1.5
 """What is seen around a block where a decoder cannot be local [object diameter]."""
 
 
+def object_width(network: Network, ndim: int) -> float:
+    """Return how wide an object is on the grid that the network sees [canonical voxel]."""
+    return _WIDTH[ndim] if network.object_voxels == "auto" else network.object_voxels
+
+
 def crop_extent(experiment: Experiment, ndim: int) -> tuple[int, ...]:
     """Return what the network is given to learn from [canonical voxel]."""
     crop = experiment.train.crop
     depth = experiment.network.depth
     # A deeper network answers for as much as one of depth 1.
-    auto = _CROP[ndim] + 2 * max(0, shapes.halo(depth) - shapes.halo(1))
+    beyond = 2 * max(0, shapes.halo(depth) - shapes.halo(1))
+    auto = round(_CROP[ndim] * object_width(experiment.network, ndim)) + beyond
     return (shapes.legal_size(auto if crop == "auto" else crop, depth),) * ndim
 
 

@@ -253,7 +253,7 @@ def _require(labels: Path) -> Path:
 
 def _require_local(experiment: Experiment) -> None:
     """Refuse a decoder that must know all of an image first."""
-    reach = experiment.method.reach(experiment.network.object_voxels)
+    reach = experiment.method.reach(1.0)  # for objects of any width
     is_local = math.isfinite(reach.halo) and math.isfinite(reach.recall)
     if not is_local or len(reach.surveys) > 1:
         raise InputError(

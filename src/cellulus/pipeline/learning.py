@@ -88,7 +88,7 @@ class Learning:
             weight_decay=self.settings.weight_decay,
         )
         self.network, self.optimiser = fabric.setup(network, optimiser)
-        self.objective = card.method.objective(card.ndim, card.network.object_voxels)
+        self.objective = card.method.objective(card.ndim, card.object_voxels)
 
     def learning_rate(self, step: int) -> float:
         """Return the step size: half a cosine from the set one to zero."""

@@ -19,7 +19,7 @@ from cellulus.data.crops import Crops, Part
 from cellulus.data.normalise import estimate
 from cellulus.nn import shapes
 from cellulus.pipeline.cap import require_training
-from cellulus.pipeline.extents import crop_extent
+from cellulus.pipeline.extents import crop_extent, object_width
 from cellulus.pipeline.model import Card
 from cellulus.pipeline.samples import canonical, common_kind, fingerprint, open_training
 from cellulus.pipeline.supervision import annotate
@@ -41,12 +41,14 @@ def open_parts(experiment: Experiment) -> list[Part]:
     MissingError, InputError, StorageError
         If an image, or its masks, cannot be used.
     """
-    data, network = experiment.data, experiment.network
+    data = experiment.data
     samples = open_training(experiment)
     volumes = [sample.volume for sample in samples]
-    require_training(experiment, *common_kind(volumes))
+    ndim, inputs = common_kind(volumes)
+    require_training(experiment, ndim, inputs)
     shared = estimate(volumes, data.percentiles) if data.normalise == "dataset" else None
-    images = [canonical(v, data, network.object_voxels, shared) for v in volumes]
+    width = object_width(experiment.network, ndim)
+    images = [canonical(v, data, width, shared) for v in volumes]
     parts = [Part(image, tuple(slice(0, n) for n in image.shape)) for image in images]
     masks = [sample.masks for sample in samples if sample.masks is not None]
     if not masks:
@@ -71,11 +73,12 @@ def fingerprints(parts: Sequence[Part]) -> dict[str, str]:
 
 def card_of(experiment: Experiment, images: Sequence[Canonical]) -> Card:
     """Describe the network that is to learn from images."""
-    data, first = experiment.data, images[0]
+    data, network, first = experiment.data, experiment.network, images[0]
+    width = object_width(network, first.volume.ndim)
     is_shared = data.normalise == "dataset"
     return Card(
         method=experiment.method,
-        network=experiment.network,
+        network=network.model_copy(update={"object_voxels": width}),
         ndim=first.volume.ndim,
         inputs=len(first.volume.channels),
         outputs=experiment.method.outputs(first.volume.ndim),

@@ -21,6 +21,7 @@ from cellulus.files import write_bytes
 from cellulus.methods import AnyMethod  # noqa: TC001 read by pydantic
 from cellulus.nn.conv import channels_last
 from cellulus.nn.unet import UNet
+from cellulus.pipeline.extents import object_width
 from cellulus.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Card(Settings):
     """Thresholds that did best on images kept aside, by the names of their settings."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """Step, losses, seed, versions, and the normalisation of each training image."""
+
+    @property
+    def object_voxels(self) -> float:
+        """Width of an object on the grid that the network sees [canonical voxel]."""
+        return object_width(self.network, self.ndim)
 
     @property
     def normalisation(self) -> Normalisation | None:

@@ -15,7 +15,7 @@ from cellulus.nn import shapes
 from cellulus.pipeline import cap, cuts, disk, memory
 from cellulus.pipeline.activations import parameters
 from cellulus.pipeline.cuts import Cut, Subject
-from cellulus.pipeline.extents import block_edge, crop_extent, tile_edge
+from cellulus.pipeline.extents import block_edge, crop_extent, object_width, tile_edge
 from cellulus.pipeline.measure import LOOKED_AT, measure
 from cellulus.pipeline.samples import common_kind, open_samples, open_training
 from cellulus.space import Length, Scale
@@ -208,7 +208,7 @@ def _image(experiment: Experiment, volume: Volume, *, known: bool) -> tuple[Imag
     if length == "auto":
         made = ImagePlan(volume.name, volume.shape, size.values, size.unit, None, None, {}, {})
         return made, tile, block
-    width = experiment.network.object_voxels
+    width = object_width(experiment.network, ndim)
     scale = Scale.of(length, size, width)
     inputs, itemsize = len(volume.channels), volume.dtype.itemsize
     subject = Subject(volume.shape, scale.zoom, inputs, itemsize, width)

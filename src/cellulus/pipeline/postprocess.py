@@ -21,7 +21,7 @@ from cellulus.data.readers import expand, open_volumes
 from cellulus.errors import InputError, MissingError
 from cellulus.pipeline.cap import fit_reshaping
 from cellulus.pipeline.cuts import Subject
-from cellulus.pipeline.extents import block_extent, reshaping_blocks
+from cellulus.pipeline.extents import block_extent, object_width, reshaping_blocks
 from cellulus.pipeline.labelling import Labelling, label_spec
 from cellulus.pipeline.measuring import GrowingLabels, Measuring, StoredLabels, settle
 from cellulus.pipeline.prediction import Facts, notes_of
@@ -237,9 +237,9 @@ def _scale(
     volume: Volume, facts: Facts | None, experiment: Experiment
 ) -> tuple[tuple[float, ...], float]:
     """Return canonical voxels per voxel, and the object diameter [canonical voxel]."""
-    settings, object_voxels = experiment.postprocess, experiment.network.object_voxels
     if facts:
         return facts.zoom, facts.object_voxels
+    settings, object_voxels = experiment.postprocess, object_width(experiment.network, volume.ndim)
     if experiment.data.object_diameter != "auto":
         scale = Scale.of(experiment.data.object_diameter, volume.voxel_size, object_voxels)
         return scale.zoom, object_voxels

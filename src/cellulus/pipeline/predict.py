@@ -199,7 +199,7 @@ def _look(
 ) -> Facts:
     """Return what is to be noted of an image: all that its prediction depends on."""
     volume = sample.volume
-    image = canonical(volume, experiment.data, card.network.object_voxels, normalisation)
+    image = canonical(volume, experiment.data, card.object_voxels, normalisation)
     return Facts(
         image=volume.path,
         time=volume.time,
@@ -209,7 +209,7 @@ def _look(
         voxel_size=volume.voxel_size.values,
         unit=volume.voxel_size.unit,
         zoom=image.scale.zoom,
-        object_voxels=card.network.object_voxels,
+        object_voxels=card.object_voxels,
         low=normalisation.low,
         high=normalisation.high,
         method=card.method.name,
@@ -240,8 +240,9 @@ def _spec(facts: Facts, experiment: Experiment, tiles: Blocks) -> writer.Spec:
 
 def _how(experiment: Experiment, tiles: Blocks) -> dict[str, object]:
     """Return the settings that a prediction depends on, besides the model."""
+    method = experiment.method
     return {
-        "method": experiment.method.model_dump(mode="json"),
+        "method": method.model_dump(mode="json", include={"name", *method.asked_with}),
         "seed": experiment.seed,
         "empty": experiment.predict.empty,
         "tta": experiment.predict.tta,

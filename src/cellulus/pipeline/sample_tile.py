@@ -73,7 +73,7 @@ class SampleTile:
             Where it runs.
         """
         experiment = experiment.model_copy(update={"network": model.card.network})
-        width = model.card.network.object_voxels
+        width = model.card.object_voxels
         scale = Scale.of(diameter_of(volume, experiment.data), volume.voxel_size, width)
         inputs, itemsize = len(volume.channels), volume.dtype.itemsize
         subject = Subject(volume.shape, scale.zoom, inputs, itemsize, width)

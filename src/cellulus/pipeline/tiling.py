@@ -47,11 +47,11 @@ class Predictor:
 
     def __init__(self, model: models.Model, experiment: Experiment, device: str = "auto") -> None:
         self.experiment, self.depth = experiment, model.card.network.depth
-        self.quarter = max(1, int(model.card.network.object_voxels / 4))
+        self.quarter = max(1, int(model.card.object_voxels / 4))
         self.place = choose_device(device)
         self.network = model.network.to(self.place)
         self.ask = experiment.method.inference(
-            model.card.network.object_voxels, experiment.seed, experiment.predict.batch_size,
+            model.card.object_voxels, experiment.seed, experiment.predict.batch_size,
             tta=experiment.predict.tta,
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ import numpy as np
 from cellulus.methods.base import Observation, Tunable
 from cellulus.ops.overlap import OverlapTable, overlap_table, total
 from cellulus.ops.scores import pool, score_table
-from cellulus.pipeline.extents import tile_extent
+from cellulus.pipeline.extents import object_width, tile_extent
 from cellulus.pipeline.tiling import Predictor
 from cellulus.space import Block, Blocks, ball_volume
 
@@ -95,7 +95,8 @@ class Tuning:
         self, said: NDArray[np.float32], part: Part, region: Region
     ) -> Iterator[tuple[Choice, ImageScores]]:
         """Yield how good each choice of thresholds is on one image."""
-        decoder = self.experiment.method.decoder(len(region), self._width)
+        width = object_width(self.experiment.network, len(region))
+        decoder = self.experiment.method.decoder(len(region), width)
         if part.annotation is None or not isinstance(decoder, Tunable):
             raise TypeError("only a method that learns from masks can be tuned on them")
         seen = Observation(
@@ -105,7 +106,7 @@ class Tuning:
             origin=tuple(side.start for side in region),
         )
         truth = part.annotation.read(region)
-        is_known, unit = truth >= 0, ball_volume(self._width, len(region))
+        is_known, unit = truth >= 0, ball_volume(width, len(region))
         for choice, objects in decoder.sweep(seen):
             table = overlap_table(
                 np.where(is_known, objects.labels, 0), np.where(is_known, truth, 0)
@@ -115,10 +116,6 @@ class Tuning:
                     _without_small(table, size * unit), self.experiment.evaluate.iou
                 )
                 yield (*sorted(choice.items()), (MIN_SIZE, size)), scores
-
-    @property
-    def _width(self) -> float:
-        return self.experiment.network.object_voxels
 
     @property
     def _sizes(self) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ class ObjectCentric(MethodSettings):
 
     needs: ClassVar[Literal["nothing", "points", "masks"]] = "nothing"
     source: ClassVar[str] = "Wolf et al., ICCV 2023, arXiv 2310.08501"
+    asked_with: ClassVar[tuple[str, ...]] = ("passes", "noise")
 
     name: Literal["object_centric"] = "object_centric"
     """Which method this is."""
