@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,6 +190,16 @@ def test_check_imports_no_torch(images):
         capture_output=True, text=True, check=False, env=environment, cwd=images.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_init_with_masks_makes_an_experiment_that_learns_from_them(images, monkeypatch, capsys):
+    monkeypatch.chdir(images.parent)
+    shutil.copytree(images, "drawn")
+    assert main(["init", "discs", "--masks", "drawn", "-q"]) == 0
+    assert 'masks = "drawn/*.png"' in Path("discs.toml").read_text()
+    assert main(["check", "discs.toml", "-q"]) == 0
+    assert main(["init", "discs", "--masks", "drawn/0.png", "-q", "--overwrite"]) == 2
+    assert "one mask for each of the 3 images" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_plan_for_machines(images, monkeypatch, capsys):

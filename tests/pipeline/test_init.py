@@ -6,10 +6,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+from skimage import measure
 
 from cellulus.errors import InputError, MissingError
 from cellulus.experiment.load import parse
 from cellulus.pipeline.init import init, name_of
+from cellulus.pipeline.samples import open_training
 
 
 def discs(diameter, shape=(160, 160), seed=0):
@@ -110,6 +112,48 @@ def test_volumes_get_settings_that_two_cores_can_do(tmp_path):
     for line in ("features = 12", "batch_size = 4", "passes = 8", "because volumes are costly"):
         assert line in proposal.text
     assert reads_back(proposal, Path())
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """Two images and their masks, in folders of their own."""
+    for number in range(2):
+        image = discs(18, seed=number)
+        write(tmp_path / "images" / f"{number}.png", image)
+        write(tmp_path / "masks" / f"{number}.png", measure.label(image > 90).astype(np.uint8))
+    return tmp_path
+
+
+def test_masks_are_what_is_learnt_from(drawn):
+    proposal = init([str(drawn / "images")], masks=[str(drawn / "masks")], base=drawn)
+    made = proposal.experiment
+    assert made.method.name == "spatial_embedding"
+    assert made.network.depth == 2
+    assert not made.data.apply
+    assert '\nimage = "images/*.png"' in proposal.text
+    assert '\nmasks = "masks/*.png"' in proposal.text
+    assert reads_back(proposal, drawn)
+    assert [sample.masks is not None for sample in open_training(made)] == [True, True]
+
+
+def test_masks_named_one_by_one_stay_beside_their_images(drawn):
+    images, masks = (
+        [str(drawn / kind / f"{n}.png") for n in (1, 0)] for kind in ("images", "masks")
+    )
+    write(drawn / "images" / "2.png", discs(18))  # so that no glob names the others alone
+    made = init(images, masks=masks).experiment
+    assert [(e.image, e.masks) for e in made.data.train] == list(zip(images, masks, strict=True))
+
+
+def test_masks_that_do_not_fit_are_refused(drawn):
+    images = [str(drawn / "images" / f"{n}.png") for n in range(2)]
+    with pytest.raises(InputError, match="one for each of"):
+        init(images, masks=[str(drawn / "masks" / "0.png")])
+    with pytest.raises(InputError, match="one mask for each of the 2 images"):
+        init([str(drawn / "images" / "*.png")], masks=[str(drawn / "masks" / "0.png")])
+    write(drawn / "masks" / "1.png", np.ones((20, 20), np.uint8))
+    with pytest.raises(InputError, match="shape"):
+        init([str(drawn / "images")], masks=[str(drawn / "masks")])
 
 
 def test_nothing_to_look_at(tmp_path):

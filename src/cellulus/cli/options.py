@@ -78,6 +78,13 @@ Images = Annotated[
         metavar="IMAGE", help="OME-Zarr, TIFF or PNG, or globs of them.", show_default=False
     ),
 ]
+Masks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--masks", metavar="MASKS", show_default=False,
+        help="What is drawn on the images, to learn from; one for each IMAGE.",
+    ),
+]  # fmt: skip
 Files = Annotated[
     list[str],
     typer.Argument(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +18,17 @@ from cellulus.data.readers.base import stem
 from cellulus.errors import InputError
 from cellulus.experiment.load import absolute
 from cellulus.experiment.render import render
-from cellulus.experiment.sections import ApplyImage, Data, Experiment, Network, Train
-from cellulus.methods import ObjectCentric
+from cellulus.experiment.sections import (
+    ApplyImage,
+    Data,
+    Experiment,
+    Network,
+    Train,
+    TrainImage,
+)
+from cellulus.methods import ObjectCentric, SpatialEmbedding
 from cellulus.pipeline.measure import LOOKED_AT, measure
+from cellulus.pipeline.samples import open_training
 from cellulus.space import Length, Unit
 
 if TYPE_CHECKING:
@@ -34,7 +42,6 @@ SPREAD = 1.5
 VOLUMES = {
     "network": Network(features=12, head_features=24),
     "train": Train(batch_size=4),
-    "method": ObjectCentric(passes=8),
 }
 """What volumes are found with on a machine without a GPU, in a sixteenth of the time."""
 
@@ -77,27 +84,29 @@ class Proposal:
     summary: tuple[str, ...]
 
 
-def init(images: Sequence[str], *, base: Path | None = None) -> Proposal:
+def init(images: Sequence[str], *, masks: Sequence[str] = (), base: Path | None = None) -> Proposal:
     """Look at images and propose an experiment.
 
     Parameters
     ----------
     images
         Paths, globs, URLs, or folders of images.
+    masks
+        The same of what is drawn on them, one for each of `images`; then that is learnt from.
     base
         The folder that the text will lie in; paths are written relative to it.
 
     Returns
     -------
     proposal
-        To apply to all of the images, which are also what is learnt from.
+        To learn from all of the images, and to apply to them.
 
     Raises
     ------
     MissingError, InputError, StorageError
         If there are no images, or one cannot be read.
     InputError
-        If some are flat and some are volumes.
+        If some are flat and some are volumes, or if masks do not fit the images.
     """
     patterns = [pattern for image in images for pattern in _patterns(image)]
     opened = [readers.open_image(path) for pattern in patterns for path in readers.expand(pattern)]
@@ -106,13 +115,13 @@ def init(images: Sequence[str], *, base: Path | None = None) -> Proposal:
     seen = [_look(image, channels) for image in _spread(opened)]
     diameter, diameter_note = _diameter(seen)
     summary = (*_describe(opened), channel_note, f"object diameter: {diameter_note}")
-    data = Data(
-        object_diameter=diameter,
-        channels=channels,
-        apply=tuple(ApplyImage(image=absolute(path, Path())) for path in _shortened(patterns)),
-    )
+    entries = _pairs(patterns, masks) if masks else _alone(patterns)
+    data = Data(object_diameter=diameter, channels=channels, **entries)
     is_flat = len(opened[0].space) == 2
-    experiment = Experiment(data=data) if is_flat else Experiment(data=data, **VOLUMES)
+    method = SpatialEmbedding() if masks else ObjectCentric(**({} if is_flat else {"passes": 8}))
+    experiment = Experiment(data=data, method=method, **({} if is_flat else VOLUMES))
+    if masks:
+        open_training(experiment)
     notes: dict[Key, str] = {("data", "object_diameter"): f"Here {diameter_note}."}
     if not is_flat:
         notes["network", "features"] = "Here half of the default, because volumes are costly."
@@ -122,6 +131,27 @@ def init(images: Sequence[str], *, base: Path | None = None) -> Proposal:
     header = "\n".join(["What cellulus init saw:", *lines])
     text = render(experiment, short=True, base=base, header=header, notes=notes)
     return Proposal(experiment, text, lines)
+
+
+def _alone(patterns: list[str]) -> dict[str, Any]:
+    """Return the images as what to find objects in, which is learnt from too."""
+    return {"apply": [ApplyImage(image=absolute(path, Path())) for path in _shortened(patterns)]}
+
+
+def _pairs(patterns: list[str], masks: Sequence[str]) -> dict[str, Any]:
+    """Return the images, each with its masks, as what to learn from."""
+    drawn = [pattern for mask in masks for pattern in _patterns(mask)]
+    if len(drawn) != len(patterns):
+        raise InputError(
+            "--masks",
+            expected=f"one for each of {', '.join(patterns)}",
+            found=", ".join(drawn),
+            remedy="give images as a folder or a quoted glob, and masks likewise",
+        )
+    shorter = _shortened(patterns), _shortened(drawn)
+    few, theirs = shorter if len(shorter[0]) == len(shorter[1]) else (patterns, drawn)
+    pairs = [[absolute(path, Path()) for path in pair] for pair in zip(few, theirs, strict=True)]
+    return {"train": [TrainImage(image=image, masks=mask) for image, mask in pairs]}
 
 
 def name_of(images: Sequence[str]) -> str:
