@@ -23,7 +23,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,9 @@ from cellulus.pipeline.segment import segment
 from cellulus.pipeline.train import train
 from cellulus.runs import Run
 from cellulus.space import Length
+
+if TYPE_CHECKING:
+    from cellulus.ops.scores import Scores
 
 FLAT = Network(features=24, head_features=48)
 DEEP = Network(features=12, head_features=24)
@@ -74,21 +77,21 @@ CASES = {
         8,
         EMBRYO,
         DEEP,
-        Train(steps=1500, batch_size=4, validation=0.13, validate_every=250),
+        Train(steps=1500, batch_size=2, validation=0.13, validate_every=250),
         SpatialEmbedding(),
     ),
     "salivary-masks": Case(
         1,
         {"object_diameter": Length(26.0, "voxel")},
         DEEP,
-        Train(steps=1500, batch_size=4, validation=0.2, validate_every=250),
+        Train(steps=1000, batch_size=2, validation=0.2, validate_every=250),
         SpatialEmbedding(),
     ),
     "ovule-masks": Case(
         1,
         {"object_diameter": Length(3.1, "um")},
         DEEP,
-        Train(steps=1500, batch_size=4, validate_every=250),
+        Train(steps=1000, batch_size=2, validate_every=250),
         SpatialEmbedding(),
     ),
 }
@@ -143,6 +146,20 @@ def experiment_of(case: Case, images: list[Path]) -> Experiment:
     return Experiment(data=data, network=case.network, train=case.train, method=case.method)
 
 
+def show(name: str, scores: Scores) -> None:
+    """Print a table: of all objects together, and as papers have it, of images one by one."""
+    pooled = scores.pooled
+    print(f"{name}: {pooled.n_pred} found of {pooled.n_true} in {len(scores.images)} images")
+    print(" " * 15 + " | ".join(["F1@0.5", "SEG   ", *(f"AP@{iou}" for iou in SHOWN)]))
+    for what, seg, matches in (
+        ("all objects", pooled.seg, pooled.matches),
+        ("mean of images", scores.mean_seg, scores.means),
+    ):
+        at = {match.iou: match for match in matches}
+        values = [at[0.5].f1, seg, *(at[iou].ap for iou in SHOWN)]
+        print(f"{what:15s}" + " | ".join(f"{value:6.3f}" for value in values))
+
+
 def main(name: str, archive: Path, folder: Path, *options: str) -> None:
     """Measure one data set and print the row."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -164,17 +181,7 @@ def main(name: str, archive: Path, folder: Path, *options: str) -> None:
     print(", ".join(f"{what} {minutes:.1f} min" for what, minutes in spent.items()))
     print(", ".join(f"{what} {most:.0f} MiB" for what, most in peak.items()))
     if case.held_out:
-        scores = evaluate(experiment, run)
-        pooled = scores.pooled
-        print(f"{name}: {pooled.n_pred} found of {pooled.n_true} in {case.held_out} images")
-        print(" " * 15 + " | ".join(["F1@0.5", "SEG  ", *(f"AP@{iou}" for iou in SHOWN)]))
-        for what, seg, matches in (
-            ("all objects", pooled.seg, pooled.matches),
-            ("mean of images", scores.mean_seg, scores.means),
-        ):
-            at = {match.iou: match for match in matches}
-            values = [at[0.5].f1, seg, *(at[iou].ap for iou in SHOWN)]
-            print(f"{what:15s}" + " | ".join(f"{value:6.3f}" for value in values))
+        show(name, evaluate(experiment, run))
     print(write_report(experiment, run))
 
 

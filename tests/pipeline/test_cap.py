@@ -4,6 +4,7 @@ import zarr
 from discs import experiment_on
 from pydantic import ValidationError
 
+from cellulus.data.annotations import Batch
 from cellulus.data.volume import Volume
 from cellulus.errors import InputError
 from cellulus.experiment.load import parse
@@ -17,13 +18,15 @@ from cellulus.experiment.sections import (
     Segment,
     Train,
 )
+from cellulus.methods import ObjectCentric, SpatialEmbedding
 from cellulus.pipeline import memory
-from cellulus.pipeline.cap import fit_block, fit_reshaping, fit_tile, require_training
+from cellulus.pipeline.cap import fit_block, fit_reshaping, fit_tile, fit_training
 from cellulus.pipeline.cuts import Subject
 from cellulus.pipeline.extents import block_edge, tile_edge
 from cellulus.pipeline.plan import plan_volumes
 from cellulus.pipeline.postprocess import postprocess
 from cellulus.pipeline.predict import predict
+from cellulus.pipeline.samples import open_training
 from cellulus.pipeline.segment import segment
 from cellulus.pipeline.train import train
 from cellulus.runs import Run
@@ -118,16 +121,56 @@ def test_a_cap_that_nothing_fits_says_the_least():
     fit_tile(experiment.model_copy(update={"memory": least}), subject(3))
 
 
-def test_training_is_never_changed_but_refused():
-    experiment = Experiment(memory="2 GB", train=Train(batch_size=16))
-    with pytest.raises(InputError, match=r"train\.batch_size = \d+ fits") as caught:
-        require_training(experiment, 3, 1)
-    size = int(caught.value.remedy.split("=")[1].split()[0])
-    for count, fits in ((size, True), (size + 1, False)):
-        changed = experiment.model_copy(update={"train": Train(batch_size=count)})
-        assert (memory.training(changed, 3, 1) <= changed.memory) is fits
+def in_parts(experiment, count):
+    """The experiment with batches in so many parts."""
+    train = experiment.train.model_copy(update={"accumulate": count})
+    return experiment.model_copy(update={"train": train})
+
+
+def test_batches_go_in_as_few_parts_as_fit():
+    experiment = Experiment(memory="2 GB", train=Train(batch_size=64))
+    made = fit_training(experiment, 3, 1)
+    count = made.train.accumulate
+    assert made == in_parts(experiment, count)
+    assert memory.training(in_parts(experiment, count - 1), 3, 1) > experiment.memory
+    assert memory.training(made, 3, 1) <= experiment.memory
+
+
+def test_training_that_is_set_is_never_changed_but_refused():
+    experiment = Experiment(memory="2 GB", train=Train(batch_size=64, accumulate=2))
+    with pytest.raises(InputError, match=r'leave train\.accumulate "auto"'):
+        fit_training(experiment, 3, 1)
     with pytest.raises(InputError, match=r"smaller train\.crop"):
-        require_training(experiment.model_copy(update={"memory": 10**8}), 3, 1)
+        fit_training(Experiment(memory="100 MB"), 3, 1)
+    free = experiment.model_copy(update={"memory": "any"})
+    assert fit_training(free, 3, 1) == free
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("method", [ObjectCentric(), SpatialEmbedding()], ids=lambda m: m.name)
+def test_training_as_it_is_by_default_fits_a_small_gpu(method, ndim):
+    made = fit_training(Experiment(method=method), ndim, 1)
+    assert memory.training(made, ndim, 1) <= 4e9
+
+
+def test_a_crop_that_no_small_gpu_could_take_is_taken_one_by_one():
+    experiment = Experiment(train=Train(crop=200, batch_size=4))
+    assert fit_training(experiment, 3, 1).train.accumulate == 4
+
+
+def test_training_goes_in_the_parts_that_its_cap_asks_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "BASE", 0)
+    experiment = experiment_on(tmp_path, (160, 220))
+    settings = experiment.train.model_copy(update={"batch_size": 6})
+    experiment = experiment.model_copy(update={"train": settings})
+    cap = memory.training(in_parts(experiment, 3), 2, 1)
+    asked, split = [], Batch.split
+    monkeypatch.setattr(Batch, "split", lambda self, n: (asked.append(n), split(self, n))[1])
+    for number, made in enumerate((experiment, under(experiment, cap))):
+        train(made, Run.start(tmp_path / str(number), made, ""), device="cpu")
+    assert asked == [1, 3]
+    learnt_from = [sample.volume for sample in open_training(experiment)]
+    assert plan_volumes(under(experiment, cap), [], learnt_from).parts == 3
 
 
 def test_the_plan_obeys_the_cap():

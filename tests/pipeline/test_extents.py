@@ -42,17 +42,19 @@ def test_objects_are_narrower_in_volumes_where_nothing_is_set():
 def test_a_crop_holds_as_many_objects_whatever_their_width(ndim, objects, width):
     experiment = Experiment(network=Network(object_voxels=width))
     (edge,) = set(crop_extent(experiment, ndim))
-    assert 0 <= edge - round(objects * object_width(experiment.network, ndim)) < 2
+    assert 0 <= edge - max(round(objects * object_width(experiment.network, ndim)), 32) < 2
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_a_deeper_network_answers_for_as_much(ndim):
+def test_a_deeper_network_answers_for_as_much_and_half_of_what_it_sees(ndim):
     answers = []
     for method in (Experiment().method, SpatialEmbedding()):
         experiment = Experiment(method=method)
         depth = experiment.network.depth
-        answers.append(shapes.output_size(crop_extent(experiment, ndim)[0], depth))
-    assert 0 <= answers[1] - answers[0] < 4
+        crop = crop_extent(experiment, ndim)[0]
+        answers.append(shapes.output_size(crop, depth))
+        assert 2 * answers[-1] >= crop
+    assert answers[1] >= answers[0]
 
 
 def test_a_crop_that_is_set_is_what_the_network_can_take():

@@ -76,7 +76,9 @@ def _summary(experiment: Experiment, plan: Plan) -> Iterator[tuple[str, str]]:
     )
     yield "predicts", ", ".join(plan.outputs)
     if plan.training:
-        yield "training", f"{plan.training} images, {plan.steps} steps of {plan.batch_size} crops"
+        cut = f" in {plan.parts} parts" if plan.parts > 1 else ""
+        crops = f"{plan.batch_size} crops{cut}"
+        yield "training", f"{plan.training} images, {plan.steps} steps of {crops}"
         yield "train memory, estimated", amount(plan.memory["train"])
     yield "crop, tile, block", f"{plan.crop}, {plan.tile}, {plan.block}"
     if plan.cap is not None:

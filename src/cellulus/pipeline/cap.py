@@ -1,8 +1,9 @@
-"""A cap on memory: the tiles and blocks that are left to us are made small enough to obey it.
+"""A cap on memory: tiles, blocks and parts of batches that are left to us are made to obey it.
 
 What is set is not changed, but refused if it does not fit. Where there is no cap, or what is
 usual fits, nothing is changed at all. Results are the same whatever the cap: tiles give what the
-whole gives up to rounding, blocks give it exactly. Knows nothing of files or of what runs.
+whole gives up to rounding, blocks give it exactly; of a batch in parts every part weighs its own
+share. Knows nothing of files or of what runs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from cellulus.experiment.sections import Experiment
     from cellulus.pipeline.cuts import Subject
 
+SMALL = 4_000_000_000
+"""What a small GPU has: no cap is needed for training to fit it, if it can [byte]."""
 STEP = 16
 """Edges that are tried are multiples of it; it is the least that may be set [voxel]."""
 
@@ -55,29 +58,31 @@ def fit_reshaping(experiment: Experiment, subject: Subject) -> Experiment:
     return _fit(experiment, setting, lambda made: memory.postprocessing(made, subject))
 
 
-def require_training(experiment: Experiment, ndim: int, inputs: int) -> None:
-    """Refuse to train over the cap: smaller batches or crops would be another experiment.
+def fit_training(experiment: Experiment, ndim: int, inputs: int) -> Experiment:
+    """Return the experiment with batches in as few parts as fit its cap, or a small GPU.
+
+    Smaller batches or crops would learn something else, so there are none.
 
     Raises
     ------
     InputError
-        Says which batch would fit.
+        If the parts that were set do not fit the cap, or single crops would not.
     """
-    cap, need = experiment.memory, memory.training(experiment, ndim, inputs)
+    train, cap = experiment.train, experiment.memory
+    counts = range(1, train.batch_size + 1) if train.accumulate == "auto" else [train.accumulate]
+    made = [_changed(experiment, "train", "accumulate", count) for count in counts]
+    most = SMALL if cap == "any" else cap
+    fitting = next((m for m in made if memory.training(m, ndim, inputs) <= most), made[-1])
+    need = memory.training(fitting, ndim, inputs)
     if cap == "any" or need <= cap:
-        return
-    sizes = range(experiment.train.batch_size - 1, 0, -1)
-    made = (_changed(experiment, "train", "batch_size", size) for size in sizes)
-    fitting = next((m for m in made if memory.training(m, ndim, inputs) <= cap), None)
-    one = memory.training(_changed(experiment, "train", "batch_size", 1), ndim, inputs)
+        return fitting
     raise InputError(
         "memory",
         expected=f"at least about {memory.amount(need)}, which training needs",
         found=memory.amount(cap),
-        remedy=f"train.batch_size = {fitting.train.batch_size} fits, but learns differently"
-        if fitting
-        else f"with train.batch_size = 1 it would be {memory.amount(one)}; a smaller train.crop "
-        "needs less",
+        remedy="a smaller train.crop or train.batch_size needs less, but learns differently"
+        if train.accumulate == "auto" or train.accumulate >= train.batch_size
+        else 'leave train.accumulate "auto", or allow more memory',
     )
 
 

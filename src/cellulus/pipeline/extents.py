@@ -36,11 +36,11 @@ def object_width(network: Network, ndim: int) -> float:
 
 def crop_extent(experiment: Experiment, ndim: int) -> tuple[int, ...]:
     """Return what the network is given to learn from [canonical voxel]."""
-    crop = experiment.train.crop
-    depth = experiment.network.depth
-    # A deeper network answers for as much as one of depth 1.
-    beyond = 2 * max(0, shapes.halo(depth) - shapes.halo(1))
-    auto = round(_CROP[ndim] * object_width(experiment.network, ndim)) + beyond
+    crop, depth = experiment.train.crop, experiment.network.depth
+    halo = shapes.halo(depth)
+    # A deeper network answers for as much as one of depth 1, and as wide as what it sees beyond.
+    objects = round(_CROP[ndim] * object_width(experiment.network, ndim))
+    auto = max(objects + 2 * max(0, halo - shapes.halo(1)), 4 * halo)
     return (shapes.legal_size(auto if crop == "auto" else crop, depth),) * ndim
 
 

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from cellulus.errors import InputError
 from cellulus.methods.base import Target
 from cellulus.nn.device import choose_device, has_fast_bf16
+from cellulus.pipeline.memory import parts_of
 from cellulus.pipeline.model import Card, Model, new_network
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Learning:
 
     def __init__(self, experiment: Experiment, card: Card, fabric: Fabric) -> None:
         self.settings, self.seed, self.fabric = experiment.train, experiment.seed, fabric
+        self.parts = parts_of(experiment)
         with torch.random.fork_rng(devices=[]):  # the caller's chance is the caller's
             torch.manual_seed(experiment.seed)
             network = new_network(card)
@@ -101,9 +103,10 @@ class Learning:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(step)
         self.optimiser.zero_grad()
-        chance, total = self._chance(step), 0.0
-        for part in batch.split(self.settings.accumulate):
+        total = 0.0
+        for part in batch.split(self.parts):
             image, target = self._tensor(part.image), self._target(part)
+            chance = self._chance(step)  # the same for every part, as for the whole
             terms = self.objective(self.network(image), image, chance, target)
             loss = terms["loss"] * (len(part.image) / len(batch.image))
             self.fabric.backward(loss)

@@ -18,7 +18,7 @@ from cellulus.data.augment import Augmentation
 from cellulus.data.crops import Crops, Part
 from cellulus.data.normalise import estimate
 from cellulus.nn import shapes
-from cellulus.pipeline.cap import require_training
+from cellulus.pipeline.cap import fit_training
 from cellulus.pipeline.extents import crop_extent, object_width
 from cellulus.pipeline.model import Card
 from cellulus.pipeline.samples import canonical, common_kind, fingerprint, open_training
@@ -45,7 +45,7 @@ def open_parts(experiment: Experiment) -> list[Part]:
     samples = open_training(experiment)
     volumes = [sample.volume for sample in samples]
     ndim, inputs = common_kind(volumes)
-    require_training(experiment, ndim, inputs)
+    fit_training(experiment, ndim, inputs)  # before anything is read, if it has to be refused
     shared = estimate(volumes, data.percentiles) if data.normalise == "dataset" else None
     width = object_width(experiment.network, ndim)
     images = [canonical(v, data, width, shared) for v in volumes]

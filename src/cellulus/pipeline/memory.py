@@ -35,9 +35,15 @@ def training(experiment: Experiment, ndim: int, inputs: int) -> int:
     """Return what learning needs: activations, and the optimiser's copies of weights [byte]."""
     network = experiment.network
     weights = parameters(network, ndim, inputs, experiment.method.outputs(ndim))
-    crops = math.ceil(experiment.train.batch_size / experiment.train.accumulate)
+    crops = math.ceil(experiment.train.batch_size / parts_of(experiment))
     crop = crops * math.prod(crop_extent(experiment, ndim))
     return round(BASE + 4 * (crop * kept(network, ndim, inputs) + 4 * weights))
+
+
+def parts_of(experiment: Experiment) -> int:
+    """Return how many parts a batch goes through the network in; one if that was left open."""
+    parts = experiment.train.accumulate
+    return 1 if parts == "auto" else parts
 
 
 def predicting(experiment: Experiment, subject: Subject) -> int:

@@ -101,8 +101,8 @@ class Plan:
     crop, tile, block
         Largest edge of what is learnt from and predicted at a time [canonical voxel], and
         segmented at a time [voxel], without margins; the least of all images under a cap.
-    steps, batch_size
-        Of training.
+    steps, batch_size, parts
+        Of training; a batch goes through the network in so many parts.
     training
         Number of images learnt from.
     cap
@@ -126,6 +126,7 @@ class Plan:
     block: int
     steps: int
     batch_size: int
+    parts: int
     training: int
     cap: int | None
     memory: dict[str, int]
@@ -175,7 +176,7 @@ def plan_volumes(
     ndim, inputs = common_kind(everything)
     method, network = experiment.method, experiment.network
     if training:
-        cap.require_training(experiment, ndim, inputs)
+        experiment = cap.fit_training(experiment, ndim, inputs)
     made = [_image(experiment, v, known=n < LOOKED_AT) for n, v in enumerate(volumes)]
     images = tuple(image for image, _, _ in made)
     return Plan(
@@ -189,6 +190,7 @@ def plan_volumes(
         block=min([block for _, _, block in made], default=block_edge(experiment, ndim)),
         steps=experiment.train.steps,
         batch_size=experiment.train.batch_size,
+        parts=memory.parts_of(experiment),
         training=len(training),
         cap=None if experiment.memory == "any" else experiment.memory,
         memory=_memory(experiment, images, ndim, inputs),

@@ -18,6 +18,7 @@ import numpy as np
 
 from cellulus.errors import InputError
 from cellulus.pipeline import model as models
+from cellulus.pipeline.cap import fit_training
 from cellulus.pipeline.interrupts import interruptible
 from cellulus.pipeline.learning import VALIDATION_BATCHES, Learning, make_fabric
 from cellulus.pipeline.material import card_of, fingerprints, open_parts, split
@@ -98,6 +99,7 @@ def _train(
     if fabric.is_global_zero:
         run.record_data(fingerprints(parts))
     sources = split(experiment, parts)
+    experiment = fit_training(experiment, card.ndim, card.inputs)
     learning = Learning(experiment, card, fabric)
     history = (restore(run, learning, fabric.device) if resume else None) or History()
     if history.is_over(experiment.train.steps, experiment.train.patience):
@@ -173,7 +175,9 @@ class _Loop:
             )
         verdict = self.tuning(self.learning.model(self.card)) if self.tuning else None
         # Objects found tell more than a loss, which weighs what no decoder looks at.
-        said = {"validation": loss} | ({"ap": verdict.ap} if verdict else {})
+        said = {"validation": loss}
+        if verdict:
+            said |= {"ap": verdict.ap} | {f"ap@{iou:g}": ap for iou, ap in verdict.aps.items()}
         self._record(**said)
         score = 1 - verdict.ap if verdict else loss
         is_better = score < history.best

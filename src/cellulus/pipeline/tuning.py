@@ -52,11 +52,14 @@ class Verdict:
     ap
         Mean over the experiment's IoU thresholds of ``TP / (TP + FP + FN)``, objects of all
         images together; 0 to 1.
+    aps
+        The same by threshold.
     tuned
         The thresholds that gave it, by the names of their settings.
     """
 
     ap: float
+    aps: dict[float, float]
     tuned: dict[str, float]
 
 
@@ -85,11 +88,13 @@ class Tuning:
             said = _predicted(predict, part.image, region)
             for choice, scores in self._scores(said, part, region):
                 scored.setdefault(choice, []).append(scores)
-        aps = {choice: _mean_ap(pool(scores).pooled) for choice, scores in scored.items()}
-        best = max(aps.values())
-        tied = [choice for choice, ap in aps.items() if ap == best]
+        aps = {choice: _aps(pool(scores).pooled) for choice, scores in scored.items()}
+        means = {choice: float(np.mean([*ap.values()])) for choice, ap in aps.items()}
+        best = max(means.values())
+        tied = [choice for choice, mean in means.items() if mean == best]
         # Of choices that do as well, one from the middle is the farthest from those that do not.
-        return Verdict(best, dict(tied[len(tied) // 2]))
+        chosen = tied[len(tied) // 2]
+        return Verdict(best, aps[chosen], dict(chosen))
 
     def _scores(
         self, said: NDArray[np.float32], part: Part, region: Region
@@ -167,6 +172,6 @@ def _without_small(table: OverlapTable, least: float) -> OverlapTable:
     return total([OverlapTable(kept, table.truth, table.counts)])
 
 
-def _mean_ap(scores: ImageScores) -> float:
-    """Return the mean AP over the thresholds; 1 where there is nothing and nothing was found."""
-    return float(np.mean([1.0 if match.ap is None else match.ap for match in scores.matches]))
+def _aps(scores: ImageScores) -> dict[float, float]:
+    """Return the AP by threshold; 1 where there is nothing and nothing was found."""
+    return {match.iou: 1.0 if match.ap is None else match.ap for match in scores.matches}
