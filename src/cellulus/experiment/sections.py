@@ -173,7 +173,7 @@ class Train(Settings):
     accumulate: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Parts that a batch goes through the network in; "auto": as few as fit 4 GB, or `memory`."""
     crop: Annotated[int, Field(ge=4)] | Literal["auto"] = "auto"
-    """Edge of a crop [canonical voxel]; "auto": 6.4 objects (128 in 2D) or 3 (36 in 3D), or more."""
+    """Edge of a crop [canonical voxel]; "auto": 6.4 objects (128 in 2D), 3 (36 in 3D), or more."""
     learning_rate: float = Field(default=8e-4, gt=0)
     """Adam's step size; falls to zero along half a cosine."""
     weight_decay: float = Field(default=0.01, ge=0)
