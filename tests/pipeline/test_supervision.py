@@ -182,7 +182,7 @@ def test_objects_in_several_pieces_are_reported(tmp_path, caplog):
     other = discs()
     other[0, ::2] = np.arange(1, 36)
     other[-1, ::2] = np.arange(1, 36)
-    annotations_of(experiment(folder(tmp_path, [drawn, discs(), other])))
+    annotations_of(experiment(folder(tmp_path, [drawn, discs(), other]), crop=128))
     (message,) = said(caplog)
     assert message.startswith("36 of ")
     assert "several pieces" in message

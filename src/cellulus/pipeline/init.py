@@ -118,7 +118,7 @@ def init(images: Sequence[str], *, masks: Sequence[str] = (), base: Path | None 
     choices = _choices(is_flat=is_flat, has_masks=bool(masks))
     experiment = Experiment(data=data, **choices)
     if masks:
-        open_training(experiment)
+        open_training(experiment)  # refuses masks that do not fit
     notes: dict[Key, str] = {("data", "object_diameter"): f"Here {diameter_note}."}
     if not is_flat:
         notes["network", "features"] = "Here half of the default, because volumes are costly."
