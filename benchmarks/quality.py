@@ -77,7 +77,7 @@ CASES = {
         8,
         EMBRYO,
         DEEP,
-        Train(steps=1500, batch_size=2, validation=0.13, validate_every=250),
+        Train(steps=2200, batch_size=2, validation=0.13, validate_every=250),
         SpatialEmbedding(),
     ),
     "salivary-masks": Case(
