@@ -89,7 +89,7 @@ CASES = {
     ),
     "ovule-masks": Case(
         1,
-        {"object_diameter": Length(3.1, "um")},
+        {"object_diameter": Length(3.1, "um"), "voxel_size": (0.284, 0.127, 0.127)},
         DEEP,
         Train(steps=1000, batch_size=2, validate_every=250),
         SpatialEmbedding(),
