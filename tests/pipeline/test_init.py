@@ -145,6 +145,14 @@ def test_masks_named_one_by_one_stay_beside_their_images(drawn):
     assert [(e.image, e.masks) for e in made.data.train] == list(zip(images, masks, strict=True))
 
 
+def test_masks_given_one_by_one_are_not_paired_by_name(drawn):
+    images = [str(drawn / "images" / f"{n}.png") for n in (0, 1)]
+    masks = [str(drawn / "masks" / f"{n}.png") for n in (1, 0)]
+    made = init(images, masks=masks).experiment
+    assert [(e.image, e.masks) for e in made.data.train] == list(zip(images, masks, strict=True))
+    assert [s.masks.labels.path for s in open_training(made)] == masks
+
+
 def test_masks_that_do_not_fit_are_refused(drawn):
     images = [str(drawn / "images" / f"{n}.png") for n in range(2)]
     with pytest.raises(InputError, match="one for each of"):

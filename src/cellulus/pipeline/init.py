@@ -154,9 +154,9 @@ def _pairs(patterns: list[str], masks: Sequence[str]) -> dict[str, Any]:
             found=", ".join(drawn),
             remedy="give images as a folder or a quoted glob, and masks likewise",
         )
-    shorter = _shortened(patterns), _shortened(drawn)
-    few, theirs = shorter if len(shorter[0]) == len(shorter[1]) else (patterns, drawn)
-    pairs = [[absolute(path, Path()) for path in pair] for pair in zip(few, theirs, strict=True)]
+    # As they were given: a glob in their place would pair them by name.
+    both = ([absolute(path, Path()) for path in side] for side in (patterns, drawn))
+    pairs = zip(*both, strict=True)
     return {"train": [TrainImage(image=image, masks=mask) for image, mask in pairs]}
 
 
