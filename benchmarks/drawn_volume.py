@@ -66,7 +66,8 @@ def write_prediction(scene: Scene, folder: Path) -> None:
     """Write what predict would have written, one tile at a time."""
     experiment = experiment_of(folder)
     volume = open_volumes(folder / "image.zarr")[0]
-    view = canonical(volume, experiment.data, object_width(experiment.network, 3))
+    width = object_width(experiment.network, 3)
+    view = canonical(volume, experiment.data, width)
     facts = Facts(
         image=volume.path,
         time=0,
@@ -76,7 +77,7 @@ def write_prediction(scene: Scene, folder: Path) -> None:
         voxel_size=VOXEL,
         unit="um",
         zoom=view.scale.zoom,
-        object_voxels=object_width(experiment.network, 3),
+        object_voxels=width,
         low=view.normalisation.low,
         high=view.normalisation.high,
         method=experiment.method.name,

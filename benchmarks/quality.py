@@ -113,11 +113,11 @@ def images_of(archive: Path, folder: Path) -> list[Path]:
 def _halves(volume: dict[str, Any], folder: Path) -> list[Path]:
     """Write a volume as two, cut along y: what a cut goes through is an object in both."""
     cut = volume["image"].shape[1] // 2
+    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, part in (("low", slice(None, cut)), ("high", slice(cut, None))):
         half = {key: value[:, part] if value.ndim == 3 else value for key, value in volume.items()}
         paths.append(folder / f"{name}.npz")
-        folder.mkdir(parents=True, exist_ok=True)
         np.savez(paths[-1], **half)
     return paths
 

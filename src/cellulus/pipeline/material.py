@@ -78,6 +78,7 @@ def card_of(experiment: Experiment, images: Sequence[Canonical]) -> Card:
     is_shared = data.normalise == "dataset"
     return Card(
         method=experiment.method,
+        # Written out: a model does not depend on what "auto" comes to mean.
         network=network.model_copy(update={"object_voxels": width}),
         ndim=first.volume.ndim,
         inputs=len(first.volume.channels),

@@ -49,18 +49,20 @@ class Verdict:
 
     Attributes
     ----------
-    ap
-        Mean over the experiment's IoU thresholds of ``TP / (TP + FP + FN)``, objects of all
-        images together; 0 to 1.
     aps
-        The same by threshold.
+        ``TP / (TP + FP + FN)`` by the experiment's IoU thresholds, objects of all images together;
+        0 to 1.
     tuned
         The thresholds that gave it, by the names of their settings.
     """
 
-    ap: float
     aps: dict[float, float]
     tuned: dict[str, float]
+
+    @property
+    def ap(self) -> float:
+        """Mean over the IoU thresholds."""
+        return float(np.mean([*self.aps.values()]))
 
 
 class Tuning:
@@ -88,13 +90,13 @@ class Tuning:
             said = _predicted(predict, part.image, region)
             for choice, scores in self._scores(said, part, region):
                 scored.setdefault(choice, []).append(scores)
-        aps = {choice: _aps(pool(scores).pooled) for choice, scores in scored.items()}
-        means = {choice: float(np.mean([*ap.values()])) for choice, ap in aps.items()}
-        best = max(means.values())
-        tied = [choice for choice, mean in means.items() if mean == best]
+        verdicts = [
+            Verdict(_aps(pool(scores).pooled), dict(choice)) for choice, scores in scored.items()
+        ]
+        best = max(verdict.ap for verdict in verdicts)
+        tied = [verdict for verdict in verdicts if verdict.ap == best]
         # Of choices that do as well, one from the middle is the farthest from those that do not.
-        chosen = tied[len(tied) // 2]
-        return Verdict(best, aps[chosen], dict(chosen))
+        return tied[len(tied) // 2]
 
     def _scores(
         self, said: NDArray[np.float32], part: Part, region: Region
