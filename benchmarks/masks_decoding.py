@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 from cellulus.methods.spatial_embedding.decoding import SeedDecoder
 from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 
@@ -29,7 +29,7 @@ from published_masks_clustering import cluster
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellulus.methods.base import Objects
+    from cellulus.methods.decoder import Objects
 
 JITTER, SEMI = 0.08, (0.42, 0.56)
 """Of the centres and semi-axes [pitch]."""

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from cellulus.methods import ObjectCentric
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 from cellulus.methods.object_centric.decoding import EmbeddingDecoder
 from cellulus.nn.conv import channels_last
 from cellulus.nn.device import arithmetic, choose_device, has_fast_bf16

@@ -26,7 +26,7 @@ import numpy as np
 from scipy import ndimage, spatial
 
 from cellulus.methods import ObjectCentric
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 from cellulus.methods.object_centric import decoding
 from cellulus.ops.joining import compact, extents_of, together
 from cellulus.ops.overlap import overlap_table

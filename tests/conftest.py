@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from scipy import ndimage
 
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 
 # The same examples in every run, however slow the machine, so that a failure is about the change
 # at hand; `pytest --hypothesis-profile search` looks for others.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 
 DIAMETER = 16.0
 """Of the drawn objects, unless asked otherwise [canonical voxel]."""

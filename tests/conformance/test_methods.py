@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from cellulus import methods
 from cellulus.errors import InputError
 from cellulus.experiment.sections import Experiment, Network
-from cellulus.methods.base import MethodSettings, Observation, Target
+from cellulus.methods.base import MethodSettings, Target
+from cellulus.methods.decoder import Observation
 from cellulus.nn import shapes
 from cellulus.nn.unet import UNet
 from cellulus.pipeline.decoding import open_ended

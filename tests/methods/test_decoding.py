@@ -10,7 +10,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from cellulus.methods import ObjectCentric
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 from cellulus.methods.object_centric.decoding import (
     HISTOGRAM_BINS,
     EmbeddingDecoder,

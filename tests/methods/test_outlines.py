@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from cellulus.methods import ObjectCentric
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 from cellulus.methods.object_centric import foreground
 from cellulus.methods.object_centric.decoding import EmbeddingDecoder
 from cellulus.methods.object_centric.foreground import Rule, objects_of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 from cellulus.methods.spatial_embedding.decoding import FOREGROUNDS, SEEDS, SeedDecoder
 from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 from cellulus.ops.labels import keep_largest, relabel

@@ -5,9 +5,9 @@ import torch
 from pydantic import ValidationError
 
 from cellulus.errors import InputError
+from cellulus.methods.answers import activate
 from cellulus.methods.base import Target
 from cellulus.methods.spatial_embedding import objective
-from cellulus.methods.spatial_embedding.answers import activate
 from cellulus.methods.spatial_embedding.objective import SpatialObjective
 from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 from published_masks_loss import published_loss, published_terms

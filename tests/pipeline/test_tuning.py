@@ -19,7 +19,7 @@ from cellulus.experiment.sections import (
     TrainImage,
 )
 from cellulus.methods import SpatialEmbedding
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 from cellulus.ops.overlap import overlap_table
 from cellulus.ops.scores import evaluate_labels
 from cellulus.pipeline import tuning as module

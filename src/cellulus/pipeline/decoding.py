@@ -16,7 +16,7 @@ import numpy as np
 
 from cellulus.blocks.journal import Journal
 from cellulus.files import read_arrays, write_arrays
-from cellulus.methods.base import Decoder, Observation
+from cellulus.methods.decoder import Decoder, Observation
 from cellulus.ops.joining import compact
 from cellulus.pipeline.extents import seen_around, seen_from
 from cellulus.pipeline.prediction import Prediction

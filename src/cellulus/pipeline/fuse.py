@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellulus.experiment.sections import Experiment
-    from cellulus.methods.base import Reach
+    from cellulus.methods.decoder import Reach
     from cellulus.runs import Run
     from cellulus.space import Blocks
 

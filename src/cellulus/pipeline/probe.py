@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from cellulus.errors import InputError
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 from cellulus.pipeline import cap
 from cellulus.pipeline import model as models
 from cellulus.pipeline.cuts import Subject

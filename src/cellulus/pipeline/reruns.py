@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellulus.experiment.sections import Experiment
-    from cellulus.methods.base import Decoder
+    from cellulus.methods.decoder import Decoder
     from cellulus.progress import Progress
     from cellulus.space import Blocks, Region
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from cellulus.data.canonical import Canonical
 from cellulus.data.normalise import Normalisation
-from cellulus.methods.base import Observation
+from cellulus.methods.decoder import Observation
 from cellulus.ops.resample import resample
 from cellulus.pipeline import cap
 from cellulus.pipeline import model as models

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellulus.methods.base import Observation, Tunable
+from cellulus.methods.decoder import Observation, Tunable
 from cellulus.ops.overlap import OverlapTable, overlap_table, total
 from cellulus.ops.scores import pool, score_table
 from cellulus.pipeline.extents import object_width, tile_extent

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellulus.methods.base import Objects, Observation
+from cellulus.methods.decoder import Objects, Observation
 from cellulus.methods.object_centric.foreground import Rule, objects_of
 from cellulus.methods.object_centric.reach import FARTHEST
 from cellulus.ops import clustering
@@ -93,7 +93,7 @@ class EmbeddingDecoder:
             self.modes = np.unique(np.concatenate([part["modes"] for part in parts]), axis=0)
 
     def __call__(self, observation: Observation) -> Objects:
-        """Return the objects of a region; see `cellulus.methods.base.Decoder`."""
+        """Return the objects of a region; see `cellulus.methods.decoder.Decoder`."""
         learned = self._learned(observation)
         if self.is_otsu:
             certain = observation.prediction[-1] < (learned.certain or 0.0)

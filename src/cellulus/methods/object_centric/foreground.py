@@ -32,7 +32,7 @@ from cellulus.ops.volume import as_volume
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellulus.methods.base import Observation
+    from cellulus.methods.decoder import Observation
     from cellulus.methods.object_centric.settings import ObjectCentric
 
 ROUNDS = 3

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from cellulus.methods.base import Reach
+from cellulus.methods.decoder import Reach
 from cellulus.ops.density import mode_reach
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ RIM = 0.25
 
 
 def reach_of(settings: ObjectCentric, object_voxels: float) -> Reach:
-    """Return what decoding must see around a block; see `cellulus.methods.base.Reach`."""
+    """Return what decoding must see around a block; see `cellulus.methods.decoder.Reach`."""
     is_otsu = settings.foreground == "uncertainty"
     # The published threshold is one of the whole image.
     first = (0.0,) if is_otsu else ()

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from cellulus.errors import InputError
-from cellulus.methods.base import Decoder, Inference, MethodSettings, Objective, Reach
+from cellulus.methods.base import Inference, MethodSettings, Objective
+from cellulus.methods.decoder import Decoder, Reach
 
 
 class ObjectCentric(MethodSettings):

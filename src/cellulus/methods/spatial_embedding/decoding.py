@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellulus.methods.base import Objects, Observation
-from cellulus.methods.spatial_embedding.reach import FARTHEST, MARGINS, WIDEST
+from cellulus.methods.bounds import FARTHEST, MARGINS
+from cellulus.methods.decoder import Objects, Observation
+from cellulus.methods.spatial_embedding.reach import WIDEST
 from cellulus.ops.claimants import Claimants, EmbeddingMap
 from cellulus.ops.claims import assign, count_claims
 from cellulus.ops.pieces import keep_largest
@@ -105,7 +106,7 @@ class SeedDecoder:
             self.claimants, self.is_counted = _judge(self.claimants, counts, self.window), True
 
     def __call__(self, observation: Observation) -> Objects:
-        """Return the objects of a region; see `cellulus.methods.base.Decoder`."""
+        """Return the objects of a region; see `cellulus.methods.decoder.Decoder`."""
         region, claimants = self._map(observation), self._learned(observation)
         near = claimants[claimants.may_claim(region)]
         labels = assign(region, near, self.foreground)
@@ -117,7 +118,7 @@ class SeedDecoder:
         return Objects(cleaned, near.anchors)
 
     def sweep(self, observation: Observation) -> Iterator[tuple[dict[str, float], Objects]]:
-        """Decode with every choice of thresholds; see `cellulus.methods.base.Tunable`.
+        """Decode with every choice of thresholds; see `cellulus.methods.decoder.Tunable`.
 
         Whether a claimant is accepted, and what is new to it, depends on more seedy ones alone:
         a higher threshold only leaves the last ones out.

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from cellulus.errors import InputError
-from cellulus.methods.spatial_embedding.answers import (
+from cellulus.methods.answers import (
     PUBLISHED_SCALE,
     margins_of,
     offsets_of,

@@ -1,29 +1,23 @@
 """How far predictions point and the decoder looks: known before it is built, without its imports.
 
-Arithmetic on settings; the objective, the activation of answers and the decoder take their bounds
-from here.
+Arithmetic on settings.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellulus.methods.base import Reach
+from cellulus.methods.decoder import Reach
 
 if TYPE_CHECKING:
     from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 
-FARTHEST = 2.0
-"""Offsets are shorter than this along each axis: so far an object may reach from its centre
-[object diameter]."""
-MARGINS = (0.01, 1.0)
-"""Margins are kept between these, so that what an object can claim is bounded [object diameter]."""
 WIDEST = 2.0
 """Objects up to this wide, around their centre, are cleaned of pieces [object diameter]."""
 
 
 def reach_of(_: SpatialEmbedding, object_voxels: float) -> Reach:
-    """Return what decoding must see around a block; see `cellulus.methods.base.Reach`."""
+    """Return what decoding must see around a block; see `cellulus.methods.decoder.Reach`."""
     # Candidates are compared with the voxels that touch them: any positive length is at least one
     # voxel. Claims are a voxel's own affair.
     surveys = (1.0, 0.0)

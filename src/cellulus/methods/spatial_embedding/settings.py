@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from cellulus.methods.base import Decoder, Inference, MethodSettings, Objective, Reach
+from cellulus.methods.base import Inference, MethodSettings, Objective
+from cellulus.methods.decoder import Decoder, Reach
 
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
@@ -64,7 +65,7 @@ class SpatialEmbedding(MethodSettings):
         self, object_voxels: float, seed: int, batch_size: int, *, tta: bool = False
     ) -> Inference:
         """Return a single answer, or the mean over turns and flips."""
-        from cellulus.methods.spatial_embedding.inference import OrientedViews
+        from cellulus.methods.orientations import OrientedViews
 
         return OrientedViews(object_voxels, batch_size, tta=tta)
 

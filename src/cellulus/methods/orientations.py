@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cellulus.methods.spatial_embedding.answers import activate
+from cellulus.methods.answers import activate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

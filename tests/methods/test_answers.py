@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from cellulus.methods.spatial_embedding.answers import activate, margins_of
-from cellulus.methods.spatial_embedding.reach import FARTHEST, MARGINS
+from cellulus.methods.answers import activate, margins_of
+from cellulus.methods.bounds import FARTHEST, MARGINS
 from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 
 DIAMETER = 20.0

@@ -11,8 +11,8 @@ from cellulus.data.normalise import Normalisation
 from cellulus.data.volume import Volume
 from cellulus.experiment.sections import Experiment, Network, Predict
 from cellulus.methods import ObjectCentric
-from cellulus.methods.spatial_embedding.answers import activate
-from cellulus.methods.spatial_embedding.inference import OrientedViews, orientations
+from cellulus.methods.answers import activate
+from cellulus.methods.orientations import OrientedViews, orientations
 from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 from cellulus.nn import shapes
 from cellulus.nn.unet import UNet

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cellulus.methods.spatial_embedding.reach import FARTHEST, MARGINS
+from cellulus.methods.bounds import FARTHEST, MARGINS
 
 if TYPE_CHECKING:
     from torch import Tensor
