@@ -1,4 +1,4 @@
-"""The best one-to-one choice among weighted pairs: as many as possible, then the cheapest.
+"""The one-to-one choice among weighted pairs that gains most.
 
 Sparse: time and memory follow the pairs, not the product of the sides. Knows nothing of objects;
 `matching` settles pairs by IoU, which are nearly all beyond dispute, in a shorter way.
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def assign(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], costs: NDArray[np.float64]
+    rows: NDArray[np.int64], columns: NDArray[np.int64], gains: NDArray[np.float64]
 ) -> NDArray[np.intp]:
-    """Choose pairs so that no row and no column is chosen twice.
+    """Choose pairs of the greatest total gain, so that no row and no column is chosen twice.
 
     Parameters
     ----------
     rows, columns
         The pairs, ``(k,)``, each at most once.
-    costs
-        Of each pair, ``(k,)``, from 0 to 1.
+    gains
+        Of each pair, ``(k,)``, at least 0.
 
     Returns
     -------
@@ -37,10 +37,10 @@ def assign(
         return np.zeros(0, np.intp)
     row, column = (np.unique(side, return_inverse=True)[1] for side in (rows, columns))
     n, m = int(row.max()) + 1, int(column.max()) + 1
-    # Each row may also take a column of its own, at the price of a match: all rows are then served,
-    # as the algorithm wants. All real costs together stay below that price.
-    own = np.arange(n)
-    weights = np.concatenate([1 + costs / (2 * min(n, m)), np.full(n, 2.0)])
+    # Each row may also take a column of its own, which gains nothing: all rows can then be served,
+    # as the algorithm wants. It wants costs, and none of 0, which would be no entry.
+    own, most = np.arange(n), float(gains.max()) + 1
+    weights = np.concatenate([most - gains, np.full(n, most)])
     where = (np.concatenate([row, own]), np.concatenate([column, m + own]))
     graph = csr_array((weights, where), shape=(n, m + n))
     served, taken = min_weight_full_bipartite_matching(graph)

@@ -110,7 +110,9 @@ def find_points(found: NDArray[Any], true: NDArray[Any], distance: float) -> Fin
     row = np.repeat(np.arange(len(near)), [len(some) for some in near])
     column = np.array([index for some in near for index in some], np.int64)
     lengths = np.linalg.norm(found[row] - true[column], axis=1) if row.size else np.zeros(0)
-    chosen = assign(row, column, lengths / reach)
+    # One more pair outweighs all distances: together these lose half of a pair at most.
+    gains = 1 - lengths / (reach * 2 * max(min(len(found), len(true)), 1))
+    chosen = assign(row, column, gains)
     return Finds(row[chosen], column[chosen], lengths[chosen])
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from cellulus.errors import InputError
-from cellulus.ops.points import detections, find_points
+from cellulus.ops.detections import detections, find_points
 
 places = npst.arrays(
     float, st.tuples(st.integers(0, 5), st.just(2)), elements=st.integers(0, 6).map(float)
