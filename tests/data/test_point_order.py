@@ -26,7 +26,7 @@ def scene(shape, seed=0, *, sign=1, count=400, radius=4, noise=0.3):
     return kept, ndimage.gaussian_filter(image, 1) + noise * rng.normal(size=shape)
 
 
-@pytest.mark.parametrize("shape", [(90, 110), (110, 90), (100, 100), (1, 90, 110), (40, 50, 60)])
+@pytest.mark.parametrize("shape", [(90, 110), (110, 90), (100, 100), (1, 90, 110), (44, 44, 44)])
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("seed", range(3))
 def test_exchanged_axes_are_seen_and_right_ones_left_alone(shape, sign, seed):
@@ -59,6 +59,13 @@ def test_where_nothing_is_to_be_seen_nothing_is_said(seed):
     assert misordered(Points.of(places), np.zeros(shape, np.uint8)) is None
 
 
+def test_points_that_are_seen_are_believed_though_another_order_fits_as_well():
+    places, image = scene((90, 90))
+    assert misordered(Points.of(places), image + image.T) is None
+    assert misordered(Points.of(places[:, ::-1]), image + image.T) is None
+    assert misordered(Points.of(places), image + 4 * image.T) == "xy"
+
+
 def test_jitter_and_missing_points_are_forgiven():
     seen = 0
     for seed in range(10):
@@ -69,6 +76,15 @@ def test_jitter_and_missing_points_are_forgiven():
         assert misordered(Points.of(some), image) is None
         seen += misordered(Points.of(some[:, ::-1]), image) == "xy"
     assert seen >= 8
+
+
+def test_an_order_that_most_points_have_no_room_in_is_none():
+    rng = np.random.default_rng(0)
+    places = rng.random((40, 2)) * (19, 399)
+    image = np.zeros((20, 400))
+    image[tuple(np.rint(places[:, ::-1][places[:, 1] < 19]).astype(int).T)] = 1
+    for count in (8, 40):
+        assert misordered(Points.of(places[:count]), image) is None
 
 
 def test_a_few_points_are_no_evidence():

@@ -9,6 +9,8 @@ from hypothesis.extra import numpy as arrays
 from cellulus.data.points import Points, read_points, write_points
 from cellulus.data.volume import Volume
 from cellulus.errors import CellulusError, InputError, MissingError, StorageError
+from cellulus.ops.measures import measure_objects
+from cellulus.pipeline.objects import ObjectTable
 from cellulus.space import VoxelSize
 
 SHAPE = (20, 40, 60)
@@ -108,9 +110,9 @@ def test_every_number_reads_back_to_its_last_digit(tmp_path_factory, positions):
         "index,axis-0,axis-1\n7.0,1.5,2.0\n9.0,3.0,4.0\n",
         "index,axis-0,axis-1,class\n7.0,1.5,2.0,cell\n9.0,3.0,4.0,cell\n",
         " ,Label,ID,POSITION_X,POSITION_Y,POSITION_Z,FRAME\n"
-        "1,ID7,7,0.5,0.75,0,0\n2,ID9,9,1,1.5,0,0\n",
+        "1,(ID7),7,0.5,0.75,0,0\n2,ID9,9,1,1.5,0,0\n",
         TRACKMATE.split("ID282628")[0]
-        + "ID7,7,2,298.0,0.5,0.75,0,0.0,0,0.4\n(ID9),9,,609.3,1.0,1.5,0,0.0,0,0.4\n",
+        + "ID7,7,2,298.0,0.5,0.75,0,0.0,0,0.4\nID9,9,,609.3,1.0,1.5,0,0.0,0,0.4\n",
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -118,6 +120,18 @@ def test_all_who_mean_the_same_are_read_alike(write, text, encoding):
     found = read_points(write(text, encoding), plane())
     assert found.positions.tolist() == [[1.5, 2], [3, 4]]
     assert found.ids.tolist() == [7, 9]
+
+
+@pytest.mark.parametrize("size", [SIZE, None])
+def test_the_table_of_objects_is_a_table_of_their_centroids(tmp_path, size):
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[2:5, 3:5, 50:59], labels[9, 39, 0] = 70_000, 3
+    image = volume(size=size)
+    measures = measure_objects(labels)
+    ObjectTable(image.voxel_size).write(tmp_path / "cells.csv", measures)
+    found = read_points(tmp_path / "cells.csv", image)
+    assert found.ids.tolist() == [3, 70_000]
+    assert np.allclose(found.positions, [[9, 39, 0], [3, 3.5, 54]], rtol=0, atol=1e-8)
 
 
 def test_a_points_layer_of_napari_is_in_voxels(write):
@@ -218,6 +232,15 @@ def test_of_a_time_series_in_trackmate_or_ours_the_points_of_one_time_are_taken(
     assert found.positions.tolist() == [[1, 2, 3]]
     assert found.ids.tolist() == [1]
     assert len(read_points(write("z,y,x\n1,2,3\n0,1,1\n"), image)) == 2
+
+
+@pytest.mark.parametrize("axes", ["ctyx", "tcyx", "cyx", "cztyx"])
+def test_a_time_axis_of_one_point_may_be_there_or_not(write, axes):
+    """Axis 0 is the channel that was clicked in, or the time: every cell is marked once anyway."""
+    image = volume(axes, size=SIZE[1:], c=3, t=1, z=1)
+    found = read_points(write("index,axis-0,axis-1,axis-2\n4,0,5,6\n9,2,7,8\n"), image)
+    assert found.ids.tolist() == [4, 9]
+    assert found.positions.tolist() == [[5, 6], [7, 8]]
 
 
 def test_napari_files_that_leave_a_doubt_are_refused(write):

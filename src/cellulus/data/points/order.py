@@ -1,8 +1,9 @@
 """Whether points seem to have their axes in another order, told by the image below them.
 
-Most cells are brighter than what is around them, or most are darker. Points with their axes
+Most cells are brighter than what is between them, or most are darker. Points with their axes
 exchanged hit anything. Brightness itself would tell of tissue, which exchanged points may hit as
-well, so each point is compared with places a little away. Knows nothing of files.
+well, so each point is compared with the places halfway to its neighbours: where it is in tissue,
+so are they. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
 
     from cellulus.data.points import Points
 
-REACH = 0.75
-"""How far away that is, in distances between neighbours: at cells that touch half a distance is
-still inside of them, and a whole one is inside of the next."""
+NEIGHBOURS = 6
+"""Of each point. Cells that touch have a gap between some of them, if not between all."""
 FEWEST = 8
 """Points that an average is worth something of."""
 STANDARD_ERRORS = 3.0
@@ -48,39 +48,31 @@ def misordered(points: Points, image: NDArray[Any]) -> str | None:
     positions = points.positions
     if len(positions) < FEWEST:
         return None
-    apart = np.median(KDTree(positions).query(positions, k=2)[0][:, 1])
-    reach = max(2.0, REACH * float(apart))
-    given, best, order = contrast(positions, image, reach)[0], 0.0, None
+    given, best, order = contrast(positions, image)[0], 0.0, None
     names = "zyx"[-image.ndim :]
     for columns in list(permutations(range(image.ndim)))[1:]:
         exchanged = positions[:, columns]
         inside = (exchanged < np.array(image.shape) - 0.5).all(axis=1)
-        if inside.mean() < 0.9:
+        if inside.sum() < max(FEWEST, 0.9 * len(positions)):
             continue
-        found, error = contrast(exchanged[inside], image, reach)
+        found, error = contrast(exchanged[inside], image)
         if found > max(best, RATIO * given, STANDARD_ERRORS * error):
             best = found
             order = "".join(names[columns.index(i)] for i in range(image.ndim))
     return order
 
 
-def contrast(
-    positions: NDArray[np.float64], image: NDArray[Any], reach: float
-) -> tuple[float, float]:
-    """Return how often points are brighter than their surroundings, or darker, and its error.
+def contrast(positions: NDArray[np.float64], image: NDArray[Any]) -> tuple[float, float]:
+    """Return how often points are brighter than what is between them, or darker, and its error.
 
-    How often and not by how much: a few cells may be far brighter than all others. Each point is
-    compared with four places, so that points which hit anything come out as often one way as the
-    other, in whatever image.
+    How often and not by how much: a few cells may be far brighter than all others.
 
     Parameters
     ----------
     positions
-        ``(n, ndim)`` [voxel].
+        ``(n, ndim)``, more than `NEIGHBOURS` [voxel].
     image
         ``(*S)``.
-    reach
-        How far away the surroundings are, along y and x [voxel].
 
     Returns
     -------
@@ -88,19 +80,15 @@ def contrast(
         From 0, as often brighter as darker, to 1, always the same; the standard error that it
         would have if it were 0.
     """
-    last = np.array(image.shape) - 1
-    steps = np.zeros((4, image.ndim))
-    steps[:, -2:] = reach * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
-    here = _values(positions, image, last)
-    signs = [np.sign(here - _values(positions + step, image, last)) for step in steps]
-    shares = np.mean(signs, axis=0)
+    nearest = KDTree(positions).query(positions, k=NEIGHBOURS + 1)[1][:, 1:]
+    between = (positions[:, None] + positions[nearest]) / 2
+    here, there = _values(positions, image), _values(between, image)
+    shares = np.sign(here[:, None] - there).mean(axis=1)
     error = np.sqrt((shares**2).mean() / len(shares))
     return float(abs(shares.mean())), float(error)
 
 
-def _values(
-    positions: NDArray[np.float64], image: NDArray[Any], last: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the intensities of the voxels that points lie in, or of the nearest at the edge."""
-    index = np.clip(np.floor(positions + 0.5).astype(np.int64), 0, last)
-    return np.asarray(image[tuple(index.T)], np.float64)
+def _values(positions: NDArray[np.float64], image: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the intensities of the voxels that points lie in."""
+    index = np.floor(positions + 0.5).astype(np.int64)
+    return np.asarray(image[tuple(np.moveaxis(index, -1, 0))], np.float64)
