@@ -43,6 +43,9 @@ def test_it_is_the_published_algorithm(arrays):
         ("aaaa", "aabb", 2 / (4 + 2)),
         # One prediction is the partner of both, and counted for both.
         ("aabb", "cccc", 4 / 8),
+        # Two partners of IoU 1 / 4: the smaller id is taken.
+        ("aaaa....", "bcc.cccc", 1 / (4 + 6)),
+        ("aaaa....", "cbb.bbbb", 2 / (8 + 1)),
     ],
 )
 def test_hand_derived_cases(truth, labels, aji):

@@ -19,7 +19,7 @@ from cellulus.errors import InputError
 from cellulus.ops.overlap import OverlapTable, overlap_table
 from cellulus.ops.profiles import PROFILES, profile
 
-THRESHOLDS = [0.1, 0.3, 0.5, 0.6, float(np.arange(0.5, 1, 0.05)[2]), 0.75, 1.0]
+THRESHOLDS = [0.1, 0.25, 0.5, 0.6, float(np.arange(0.5, 1, 0.05)[2]), 0.75, 1.0]
 thresholds = st.sampled_from(THRESHOLDS)
 
 # The edge cases: empty sides, ties at exactly 1 / 2, no background, one voxel.
