@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cellulus.data.annotations import Crop
+from cellulus.data.batches import Crop
 from cellulus.data.augment import Augmentation, displacement, follow, turn, warp
 from cellulus.data.masks import IGNORED
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellulus.data import annotations as module
-from cellulus.data.annotations import Annotation, Batch, Crop, number
+from cellulus.data.annotations import Annotation
+from cellulus.data.batches import Batch, Crop, number
 from cellulus.data.canonical import Canonical
 from cellulus.data.masks import IGNORED, Masks, survey
 from cellulus.data.normalise import Normalisation

@@ -4,7 +4,7 @@ import zarr
 from discs import experiment_on
 from pydantic import ValidationError
 
-from cellulus.data.annotations import Batch
+from cellulus.data.batches import Batch
 from cellulus.data.volume import Volume
 from cellulus.errors import InputError
 from cellulus.experiment.load import parse

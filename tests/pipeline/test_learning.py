@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cellulus.data.annotations import Batch
+from cellulus.data.batches import Batch
 from cellulus.experiment.sections import Experiment, Network, Train
 from cellulus.methods import SpatialEmbedding
 from cellulus.pipeline.learning import Learning, make_fabric

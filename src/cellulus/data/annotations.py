@@ -1,4 +1,4 @@
-"""The annotated objects of an image on the canonical grid, and crops that carry them.
+"""The annotated objects of an image on the canonical grid, drawn or marked by a point each.
 
 Labels are never interpolated: a canonical voxel has the label of the image voxel that its middle
 lies in. The centre of an object is found once, in the whole image, so that an object that a crop
@@ -9,89 +9,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from cellulus.data.batches import Crop, number
 from cellulus.data.masks import IGNORED, Masks, box_of
 from cellulus.data.portions import PORTION
 from cellulus.ops.centres import medoid
 from cellulus.ops.resample import reflect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from numpy.typing import NDArray
 
     from cellulus.ops.measures import Measures
     from cellulus.space import Region, Scale
 
 Kind = Literal["medoid", "centroid"]
-
-
-class Crop(NamedTuple):
-    """A part of an image, and what is annotated there.
-
-    Attributes
-    ----------
-    image
-        ``(C, *S)`` float32.
-    labels
-        ``(*S)`` int32: `IGNORED`, 0 for background, from 1 on the objects; None without masks.
-    centres
-        Of the objects, ``(n, ndim)`` float32 from the crop's first corner, so that voxel ``i``
-        has its middle at ``i + 0.5`` [canonical voxel]; may lie outside. None without masks.
-    """
-
-    image: NDArray[np.float32]
-    labels: NDArray[np.int32] | None = None
-    centres: NDArray[np.float32] | None = None
-
-    def numbered(self) -> Crop:
-        """Return the crop with the objects that it shows alone, numbered without gaps."""
-        if self.labels is None or self.centres is None:
-            return self
-        labels, shown = number(self.labels)
-        return Crop(self.image, labels, self.centres[shown])
-
-
-class Batch(NamedTuple):
-    """Crops of one size.
-
-    Attributes
-    ----------
-    image
-        ``(B, C, *S)`` float32.
-    labels
-        ``(B, *S)`` int32, as of a `Crop`; None without masks.
-    centres
-        ``(B, N, ndim)`` float32, NaN beyond a crop's objects; None without masks.
-    """
-
-    image: NDArray[np.float32]
-    labels: NDArray[np.int32] | None = None
-    centres: NDArray[np.float32] | None = None
-
-    @classmethod
-    def of(cls, crops: Sequence[Crop]) -> Batch:
-        """Put crops together, which all have masks or all have none."""
-        image = np.stack([crop.image for crop in crops])
-        labels = [crop.labels for crop in crops if crop.labels is not None]
-        found = [crop.centres for crop in crops if crop.centres is not None]
-        if not labels:
-            return cls(image)
-        most = max(len(centres) for centres in found)
-        padded = np.full((len(found), most, image.ndim - 2), np.nan, np.float32)
-        for row, centres in zip(padded, found, strict=True):
-            row[: len(centres)] = centres
-        return cls(image, np.stack(labels), padded)
-
-    def split(self, count: int) -> Iterator[Batch]:
-        """Yield its crops in so many parts, as even as can be, of one crop at least."""
-        for rows in np.array_split(np.arange(len(self.image)), min(count, len(self.image))):
-            labels = None if self.labels is None else self.labels[rows]
-            centres = None if self.centres is None else self.centres[rows]
-            yield Batch(self.image[rows], labels, centres)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,18 +79,16 @@ class Annotation:
         InputError, StorageError
             As `Masks.read`.
         """
-        index = [
-            _sources(np.arange(part.start, part.stop), n, size, zoom)
-            for part, n, size, zoom in zip(
-                region, self.shape, self.masks.labels.shape, self.scale.zoom, strict=True
-            )
-        ]
-        needed = tuple(slice(int(i.min()), int(i.max()) + 1) for i in index)
-        inside = (i - part.start for i, part in zip(index, needed, strict=True))
-        ids = self.masks.read(needed)[np.ix_(*inside)]
+        ids = _read(self.masks, self.scale, region)
         rows = np.searchsorted(self.objects.ids.astype(np.int64), ids) + 1
         labels = np.where(ids > 0, rows, ids).astype(np.int32)
         return ignore_outside(labels, region, self.shape)
+
+    def crop(self, image: NDArray[np.float32], labels: NDArray[np.int32], region: Region) -> Crop:
+        """Return a crop of the objects that its labels show, numbered from 1 on."""
+        numbered, rows = number(labels)
+        centres = self.centres(rows) - [along.start for along in region]
+        return Crop(image, numbered, centres.astype(np.float32))
 
     def centres(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the centres of some objects, ``(n, ndim)`` [canonical voxel].
@@ -204,18 +136,58 @@ class Annotation:
         return found
 
 
-def number(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Renumber the objects that are there from 1 on, in order.
+@dataclass(frozen=True, eq=False)
+class Markers:
+    """The points of one image on the canonical grid, and where there may be cells at all.
 
-    Returns
-    -------
-    numbered, shown
-        ``(*S)``, background and ignored voxels as they are; the old label less 1 of each new one.
+    Attributes
+    ----------
+    middles
+        Where the points are, ``(n, ndim)``; voxel ``i`` has its middle at ``i + 0.5`` [canonical
+        voxel].
+    foreground
+        Not 0 where there may be a cell.
+    scale
+        Of the grid of the foreground.
+    reach
+        How far from a crop a point still matters along each axis [canonical voxel].
+    width
+        Of a cell [canonical voxel].
     """
-    is_there = np.zeros(int(labels.max(initial=0)) + 1, bool)
-    is_there[labels[labels > 0]] = True
-    table = np.cumsum(is_there).astype(np.int32)
-    return np.where(labels > 0, table[labels], labels), np.flatnonzero(is_there) - 1
+
+    middles: NDArray[np.float64]
+    foreground: Masks
+    scale: Scale
+    reach: float
+    width: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent of the canonical grid [voxel]."""
+        return self.scale.canonical_shape(self.foreground.labels.shape)
+
+    @property
+    def extents(self) -> NDArray[np.float64]:
+        """How wide cells are, ``(n, ndim)`` [canonical voxel]."""
+        return np.full(self.middles.shape, self.width)
+
+    def read(self, region: Region) -> NDArray[np.int32]:
+        """Return labels of a part of the grid, ``(*S)``: `IGNORED`, 0, or 1; see `Annotation.read`.
+
+        Raises
+        ------
+        InputError, StorageError
+            As `Masks.read`.
+        """
+        labels = np.sign(_read(self.foreground, self.scale, region)).astype(np.int32)
+        return ignore_outside(labels, region, self.shape)
+
+    def crop(self, image: NDArray[np.float32], labels: NDArray[np.int32], region: Region) -> Crop:
+        """Return a crop with the points in and around it."""
+        first, stop = np.array([(along.start, along.stop) for along in region]).T
+        is_near = (self.middles >= first - self.reach) & (self.middles <= stop + self.reach)
+        near = self.middles[is_near.all(axis=1)] - first
+        return Crop(image, labels, near.astype(np.float32))
 
 
 def ignore_outside(
@@ -236,3 +208,17 @@ def _sources(index: NDArray[np.int64], n: int, size: int, zoom: float) -> NDArra
     # The last canonical voxel may have its middle beyond the image, whose edge extends there.
     middles = (reflect(index, n) + 0.5) / zoom
     return np.asarray(np.minimum(np.floor(middles).astype(np.int64), size - 1))
+
+
+def _read(masks: Masks, scale: Scale, region: Region) -> NDArray[np.int64]:
+    """Return the ids of a part of the canonical grid, mirrored where it reaches outside."""
+    size = masks.labels.shape
+    index = [
+        _sources(np.arange(part.start, part.stop), n, extent, zoom)
+        for part, n, extent, zoom in zip(
+            region, scale.canonical_shape(size), size, scale.zoom, strict=True
+        )
+    ]
+    needed = tuple(slice(int(i.min()), int(i.max()) + 1) for i in index)
+    inside = (i - part.start for i, part in zip(index, needed, strict=True))
+    return np.asarray(masks.read(needed)[np.ix_(*inside)])

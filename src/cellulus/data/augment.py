@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from cellulus.data.annotations import Crop
+from cellulus.data.batches import Crop
 from cellulus.data.masks import IGNORED
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Augmentation:
             image = relight(image, self.intensity, rng)
         if labels is not None:
             labels = np.ascontiguousarray(labels)
-        return Crop(np.ascontiguousarray(image), labels, centres).numbered()
+        return Crop(np.ascontiguousarray(image), labels, centres)
 
 
 def turn(crop: Crop, turns: tuple[tuple[int, int], ...], rng: np.random.Generator) -> Crop:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cellulus.data.annotations import Batch, Crop, ignore_outside, number
+from cellulus.data.annotations import ignore_outside
+from cellulus.data.batches import Batch, Crop
 from cellulus.ops.resample import reflect
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cellulus.data.annotations import Annotation
+    from cellulus.data.annotations import Annotation, Markers
     from cellulus.data.augment import Augmentation
     from cellulus.data.canonical import Canonical
     from cellulus.space import Region
@@ -68,7 +69,7 @@ class Part:
 
     image: Canonical
     region: Region
-    annotation: Annotation | None = None
+    annotation: Annotation | Markers | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -205,7 +206,7 @@ class Crops:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, which: int, region: Region) -> Crop:
-        """Return what is in a region, objects numbered, with the centres that the image knows."""
+        """Return what is in a region, with the centres that the image knows."""
         part, whole = self.parts[which], self._whole(which)
         if whole is None:
             image = part.image.read(region)
@@ -219,9 +220,7 @@ class Crops:
             labels = None if whole.labels is None else whole.labels[np.ix_(*index)]
         if part.annotation is None or labels is None:
             return Crop(image)
-        numbered, rows = number(ignore_outside(labels, region, part.image.shape))
-        centres = part.annotation.centres(rows) - [along.start for along in region]
-        return Crop(image, numbered, centres.astype(np.float32))
+        return part.annotation.crop(image, ignore_outside(labels, region, part.image.shape), region)
 
     def _whole(self, which: int) -> _Whole | None:
         """Return an image from memory, read once; None where it is too large to be kept."""

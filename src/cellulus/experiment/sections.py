@@ -79,6 +79,10 @@ class TrainImage(Settings):
     """Labels to learn from, paired with the images in sorted order; where the method needs them."""
     ignore: str | None = None
     """Where these are not 0 nobody has annotated, and nothing is learnt; paired likewise."""
+    points: str | None = None
+    """Tables (CSV) with a point per cell, or labels, paired likewise; found where not given."""
+    foreground: str | None = None
+    """Images that are not 0 where there may be cells, paired likewise; found where not given."""
 
 
 class ApplyImage(Settings):
@@ -90,6 +94,8 @@ class ApplyImage(Settings):
     """Labels to score against, paired with the images in sorted order; only evaluate reads them."""
     ignore: str | None = None
     """Where these are not 0 nobody has annotated, and nothing is scored; paired likewise."""
+    points: str | None = None
+    """Tables (CSV) with a point per cell, or labels, paired likewise; found where not given."""
 
 
 class Data(Settings):
@@ -99,6 +105,10 @@ class Data(Settings):
     """Diameter of a typical object: "9.6 um", a number of voxels, or "auto" (per image)."""
     channels: tuple[int | str, ...] = ()
     """Channels to use, by index or name; needed where an image has more than one."""
+    marker: int | str = ""
+    """The one of `channels` with a blob per cell, for points; "" is the first."""
+    cell: int | str = ""
+    """The one of `channels` that is bright where cells are; "" is the mean of all."""
     level: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     """Pyramid level to work on; "auto" takes the coarsest that still resolves the objects."""
     voxel_size: tuple[Annotated[float, Field(gt=0)], ...] = ()

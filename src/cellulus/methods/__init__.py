@@ -7,9 +7,10 @@ from typing import Annotated
 from pydantic import Discriminator, Tag
 
 from cellulus.methods.object_centric.settings import ObjectCentric
+from cellulus.methods.point_marker.settings import PointMarker
 from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 
-__all__ = ["AnyMethod", "ObjectCentric", "SpatialEmbedding"]
+__all__ = ["AnyMethod", "ObjectCentric", "PointMarker", "SpatialEmbedding"]
 
 
 def _name_of(value: object) -> object:
@@ -21,6 +22,7 @@ def _name_of(value: object) -> object:
 
 AnyMethod = Annotated[
     Annotated[ObjectCentric, Tag("object_centric")]
-    | Annotated[SpatialEmbedding, Tag("spatial_embedding")],
+    | Annotated[SpatialEmbedding, Tag("spatial_embedding")]
+    | Annotated[PointMarker, Tag("point_marker")],
     Discriminator(_name_of),
 ]

@@ -29,11 +29,13 @@ class Target:
     ----------
     labels
         ``(B, *S)`` int64, as wide as the images that the network sees: 0 is background, -1 is not
-        annotated and no term of a loss may see it, 1 to N are the objects of a crop.
+        annotated and no term of a loss may see it. With masks, 1 to N are the objects of a crop;
+        with points, 1 is where there may be a cell.
     centres
         ``(B, N, D)`` float32 [canonical voxel from the crop's first corner: the middle of voxel i
-        is i + 0.5]; of whole objects, so that those of cut ones may lie outside of the crop. NaN
-        beyond the objects of a crop; N is that of the crop with most, and may be 0.
+        is i + 0.5]. Of whole objects, so that those of cut ones may lie outside of the crop; or
+        the points in and around it. NaN beyond those of a crop; N is that of the crop with most,
+        and may be 0.
     """
 
     labels: torch.Tensor

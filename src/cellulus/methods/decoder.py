@@ -34,12 +34,16 @@ class Observation:
     origin
         Index of the region's first voxel in the whole image [voxel]; makes the result
         independent of how the image was cut.
+    points
+        Of the cells of the whole image, ``(n, ndim)`` float64, whole numbers being the middles of
+        voxels of the whole image [voxel]; None where the method needs none.
     """
 
     prediction: NDArray[np.float32]
     image: NDArray[np.float32]
     spacing: tuple[float, ...]
     origin: tuple[int, ...]
+    points: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -50,19 +50,20 @@ class Orientation:
         return self.exchange(image).flip(self.flipped)
 
     def restore(self, answer: Tensor) -> Tensor:
-        """Return a raw answer about the turned image, ``(2 ndim + 1, *S)``, as about the image.
+        """Return a raw answer about the turned image, ``(outputs, *S)``, as about the image.
 
-        A flipped component of an offset points the other way; margins have no direction, and
-        the seed has no axis at all.
+        A flipped component of an offset points the other way; margins, if there are any, have no
+        direction, and the last component has no axis at all.
         """
         ndim = answer.ndim - 1
         sense = [-1.0 if axis in self.flipped else 1.0 for axis in range(-ndim, 0)]
-        signs = answer.new_tensor([*sense, *[1.0] * (ndim + 1)]).view(-1, *[1] * ndim)
+        signs = answer.new_tensor([*sense, *[1.0] * (len(answer) - ndim)]).view(-1, *[1] * ndim)
         order = list(range(ndim))
         if self.exchanged:
             order[-2], order[-1] = order[-1], order[-2]
         upright = self.exchange(answer.flip(self.flipped) * signs)
-        return upright[[*order, *(ndim + axis for axis in order), 2 * ndim]]
+        vectors = range(0, len(answer) - 1, ndim)
+        return upright[[*(first + axis for first in vectors for axis in order), -1]]
 
 
 def orientations(ndim: int) -> list[Orientation]:
@@ -92,7 +93,7 @@ class OrientedViews:
         self.object_voxels, self.batch_size, self.tta = object_voxels, batch_size, tta
 
     def __call__(self, network: nn.Module, image: Tensor, origin: tuple[int, ...]) -> Tensor:
-        """Return offsets and margins [canonical voxel], and the seed."""
+        """Return what is predicted; see `cellulus.methods.answers.activate`."""
         ndim = image.ndim - 1
         views = orientations(ndim) if self.tta else orientations(ndim)[:1]
         answers = self._answers(network, image, views)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from cellulus.ops.volume import as_volume
+from cellulus.ops.volume import as_volume, of_three
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +54,33 @@ def keep_largest(labels: NDArray[np.uint32], count: int) -> None:
         One more than the largest label.
     """
     _leave_largest(labels, count, *find_runs(labels, across_corners=True))
+
+
+def keep_nearest(
+    labels: NDArray[np.uint32],
+    points: NDArray[np.float64],
+    origin: tuple[int, ...],
+    spacing: tuple[float, ...],
+) -> None:
+    """Leave each label the piece that comes nearest to its point; of equal ones the first.
+
+    Parameters
+    ----------
+    labels
+        ``(*S)``, contiguous, joined across corners; changed in place.
+    points
+        Of each label from 1, ``(n, D)``, from the corner of the whole image.
+    origin
+        Index of the first voxel in the whole image [voxel].
+    spacing
+        Extent of a voxel along each axis, in the unit of the points.
+    """
+    volume = as_volume(labels)
+    runs = find_runs(volume, across_corners=True)
+    places = np.zeros((len(points), 3))
+    # Middles of voxels are at whole numbers, and the one axis that a plane lacks does not count.
+    places[:, 3 - len(spacing) :] = points / spacing - 0.5 - origin
+    _leave_nearest(volume, places, np.array(of_three(spacing, 1.0)), *runs)
 
 
 def find_runs(labels: NDArray[Any], *, across_corners: bool) -> tuple[Any, ...]:
@@ -174,6 +201,33 @@ def _leave_largest(
     for row in range(first.size - 1):
         for run in range(first[row], first[row + 1]):
             if largest[owner[piece[run]]] != piece[run]:
+                labels[row // height, row % height, begin[run] : end[run]] = 0
+
+
+@njit(cache=True, nogil=True)
+def _leave_nearest(
+    labels: Any, places: Any, spacing: Any, first: Any, begin: Any, end: Any, piece: Any, count: int
+) -> None:
+    height, away = labels.shape[1], np.full(count + 1, np.inf)
+    nearest = np.zeros(len(places) + 1, np.uint32)
+    for row in range(first.size - 1):
+        for run in range(first[row], first[row + 1]):
+            place = places[labels[row // height, row % height, begin[run]] - 1]
+            x = min(max(place[2], begin[run]), end[run] - 1)
+            far = ((place[0] - row // height) * spacing[0]) ** 2
+            far += ((place[1] - row % height) * spacing[1]) ** 2
+            far += ((place[2] - x) * spacing[2]) ** 2
+            away[piece[run]] = min(away[piece[run]], far)
+    for row in range(first.size - 1):
+        for run in range(first[row], first[row + 1]):
+            label = labels[row // height, row % height, begin[run]]
+            best = nearest[label]
+            if best == 0 or away[piece[run]] < away[best]:
+                nearest[label] = piece[run]
+    for row in range(first.size - 1):
+        for run in range(first[row], first[row + 1]):
+            label = labels[row // height, row % height, begin[run]]
+            if nearest[label] != piece[run]:
                 labels[row // height, row % height, begin[run] : end[run]] = 0
 
 

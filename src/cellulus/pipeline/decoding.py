@@ -191,4 +191,5 @@ def observe(prediction: Prediction, region: Region, *, blind: bool = False) -> O
         image=zeros if blind else prediction.read_image(region),
         spacing=prediction.facts.zoom,
         origin=tuple(part.start for part in region),
+        points=prediction.points,
     )

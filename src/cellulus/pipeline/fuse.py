@@ -19,6 +19,7 @@ from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
 from cellulus.data.arrays import failures, open_array
 from cellulus.errors import InputError, MissingError
+from cellulus.pipeline.marking import mark
 from cellulus.pipeline.objects import CONFIDENCE
 from cellulus.pipeline.predict import Predicting, begin_predictions
 from cellulus.pipeline.results import publish
@@ -86,6 +87,8 @@ def fuse(
         if result.complete:  # so are the labels, which are finished first
             paths.append(_require(run.segments / f"{name}.zarr"))
             continue
+        if experiment.method.needs == "points":
+            mark([predicting], crew, listener)
         # What was labelled without tiles that are tried again is labelled anew.
         goes_on = resume and not predicting.job().stage.failed()
         one = begin_segmentation(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from cellulus.data.annotations import Batch
+    from cellulus.data.batches import Batch
     from cellulus.experiment.sections import Experiment
     from cellulus.nn.unet import UNet
 

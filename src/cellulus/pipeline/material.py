@@ -6,6 +6,7 @@ Knows nothing of networks or of how much is learnt.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,12 +15,14 @@ import numpy as np
 import torch
 
 from cellulus import __version__
+from cellulus.data.annotations import Markers
 from cellulus.data.augment import Augmentation
 from cellulus.data.crops import Crops, Part
 from cellulus.data.normalise import estimate
 from cellulus.nn import shapes
 from cellulus.pipeline.cap import fit_training
 from cellulus.pipeline.extents import crop_extent, object_width
+from cellulus.pipeline.marking import markers_of
 from cellulus.pipeline.model import Card
 from cellulus.pipeline.samples import canonical, common_kind, fingerprint, open_training
 from cellulus.pipeline.supervision import annotate
@@ -50,6 +53,9 @@ def open_parts(experiment: Experiment) -> list[Part]:
     width = object_width(experiment.network, ndim)
     images = [canonical(v, data, width, shared) for v in volumes]
     parts = [Part(image, tuple(slice(0, n) for n in image.shape)) for image in images]
+    if experiment.method.needs == "points":
+        marked = [markers_of(experiment, *pair) for pair in zip(samples, images, strict=True)]
+        return [replace(p, annotation=a) for p, a in zip(parts, marked, strict=True)]
     masks = [sample.masks for sample in samples if sample.masks is not None]
     if not masks:
         return parts
@@ -63,7 +69,10 @@ def fingerprints(parts: Sequence[Part]) -> dict[str, str]:
     for part in parts:
         name = part.image.volume.name
         found[name] = fingerprint(part.image.volume)
-        if part.annotation is not None:
+        if isinstance(part.annotation, Markers):
+            places = part.annotation.middles.tobytes()
+            found[f"{name} points"] = hashlib.sha256(places).hexdigest()[:16]
+        elif part.annotation is not None:
             masks = part.annotation.masks
             found[f"{name} masks"] = fingerprint(masks.labels)
             if masks.ignore is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cellulus.data.readers import expand, open_image, open_volumes
+from cellulus.data.readers import expand, named, open_image, open_volumes
 from cellulus.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cellulus.data.volume import Volume
     from cellulus.pipeline.samples import Sample
 
+TABLES = (".csv", ".tsv", ".txt")
+"""How the name of a table of points ends, in small letters."""
 LISTED = 5
 """Faults and names that a message lists at most."""
 
@@ -58,6 +60,42 @@ def partners(samples: Sequence[Sample], images: str, pattern: str, what: str) ->
         )
     pairs = zip(samples, opened, strict=True)
     return [_at_level(volume, sample.level) for sample, volume in pairs]
+
+
+def point_sources(
+    samples: Sequence[Sample], images: str, pattern: str | None
+) -> Sequence[str | Volume | None]:
+    """Return where the points of images are: tables, or labels.
+
+    Parameters
+    ----------
+    samples, images
+        As for `partners`.
+    pattern
+        A path or a glob of tables, which are read later, or of labels; None if not given. A table
+        may tell of all time points of an image.
+
+    Raises
+    ------
+    CellulusError
+        As `partners` does.
+    """
+    if not pattern:
+        return [None] * len(samples)
+    if not pattern.lower().endswith(TABLES):
+        labels = partners(samples, images, pattern, "label image")
+        refuse([f for s, v in zip(samples, labels, strict=True) if (f := misfit(s.volume, v))])
+        return labels
+    paths, files = named(pattern), list(dict.fromkeys(s.volume.path for s in samples))
+    if len(paths) != len(files):
+        raise InputError(
+            pattern,
+            expected=f"one table of points for each of the {len(files)} images of {images}",
+            found=str(len(paths)),
+            remedy="images and tables are paired in the order of their names",
+        )
+    table = dict(zip(files, paths, strict=True))
+    return [table[sample.volume.path] for sample in samples]
 
 
 def misfit(image: Volume, partner: Volume) -> InputError | None:

@@ -16,6 +16,7 @@ from cellulus.errors import ExistsError
 from cellulus.pipeline import model as models
 from cellulus.pipeline.cap import fit_tile
 from cellulus.pipeline.cuts import Subject
+from cellulus.pipeline.marking import mark
 from cellulus.pipeline.prediction import Facts
 from cellulus.pipeline.results import Result, begin, groups, names_of, publish
 from cellulus.pipeline.samples import canonical, common_kind, open_samples
@@ -52,8 +53,9 @@ def predict(
     experiment
         The settings.
     run
-        Gets ``predictions/``: one OME-Zarr per image, float16, on the canonical grid, and
-        ``NAME.percentiles.json`` of an image that is read in several blocks.
+        Gets ``predictions/``: one OME-Zarr per image, float16, on the canonical grid;
+        ``NAME.percentiles.json`` of an image that is read in several blocks; and
+        ``NAME.points.csv``, where the method decodes with points.
     model
         The model file; by default the run's own.
     device
@@ -91,6 +93,8 @@ def predict(
         made = [one for one in group if not one.result.complete]
         what = names_of([one.result for one in made])
         finish([one.job() for one in made], crew, listener, f"predict {what}")
+        if experiment.method.needs == "points":
+            mark(made, crew, listener)
         for one in made:
             one.count()
         publish([one.result for one in made], crew, listener)
@@ -108,10 +112,13 @@ class Predicting:
         What becomes of it.
     tiling
         The work.
+    sample
+        The image, with the points that are given for it.
     """
 
     result: Result
     tiling: Tiling
+    sample: Sample
 
     def job(self, part: range | None = None) -> Job:
         """Return the prediction of some tiles, by default of all."""
@@ -157,7 +164,7 @@ def begin_predictions(  # noqa: PLR0913 - all that predict is told, and one thin
     models.check_fit(path, card, experiment, ndim, inputs)
     # Tiles move by the strides of the network that there is, whichever the experiment would train.
     experiment = experiment.model_copy(update={"network": card.network})
-    mark = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     for sample in samples:
         target = run.predictions / f"{sample.volume.name}.zarr"
         if not (resume or overwrite):
@@ -166,7 +173,7 @@ def begin_predictions(  # noqa: PLR0913 - all that predict is told, and one thin
             sample.volume, experiment.data.percentiles, target.with_suffix(".percentiles.json"),
             crew=crew, resume=resume, progress=progress,
         )  # fmt: skip
-        facts = _look(sample, experiment, card, mark, normalisation)
+        facts = _look(sample, experiment, card, digest, normalisation)
         facts = facts.model_copy(update={"fused": fused})
         tiled = fit_tile(experiment, Subject.of(facts, sample.volume))
         tiles = tiles_of(tiled, Scale(facts.zoom).canonical_shape(facts.shape))
@@ -176,7 +183,7 @@ def begin_predictions(  # noqa: PLR0913 - all that predict is told, and one thin
             resume=resume, overwrite=overwrite, store=experiment.output.store,
         )  # fmt: skip
         array = result.pending.temporary / "0"
-        yield Predicting(result, Tiling(path, mark, tiled, device, facts, array))
+        yield Predicting(result, Tiling(path, digest, tiled, device, facts, array), sample)
 
 
 def _refuse_existing(target: Path) -> None:
@@ -194,7 +201,7 @@ def _look(
     sample: Sample,
     experiment: Experiment,
     card: models.Card,
-    mark: str,
+    digest: str,
     normalisation: Normalisation,
 ) -> Facts:
     """Return what is to be noted of an image: all that its prediction depends on."""
@@ -213,7 +220,7 @@ def _look(
         low=normalisation.low,
         high=normalisation.high,
         method=card.method.name,
-        model=mark,
+        model=digest,
         tuned=card.tuned,
     )
 

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from cellulus.data.addresses import follow
 from cellulus.data.arrays import open_array
 from cellulus.data.normalise import Normalisation
+from cellulus.data.points import read_points
 from cellulus.data.readers import ome_zarr, open_image, open_volumes
 from cellulus.data.volume import Volume
 from cellulus.errors import InputError
@@ -114,6 +115,12 @@ def notes_of(path: str) -> dict[str, Any]:
     return dict(notes) if isinstance(notes, dict) else {}
 
 
+def points_path(prediction: Path) -> Path:
+    """Return where the points lie that a prediction is decoded with."""
+    name = prediction.name.removesuffix(".partial").removesuffix(".zarr")
+    return prediction.with_name(f"{name}.points.csv")
+
+
 @dataclass(frozen=True)
 class Prediction:
     """A prediction on the canonical grid, with its image.
@@ -130,6 +137,8 @@ class Prediction:
         What was noted beside it.
     is_growing
         Whether it is still being written.
+    points
+        A point per cell, ``(n, ndim)``, if the method decodes with points [voxel of the image].
     """
 
     name: str
@@ -137,6 +146,7 @@ class Prediction:
     image: Volume
     facts: Facts
     is_growing: bool = False
+    points: NDArray[np.float64] | None = None
 
     @classmethod
     def open(cls, path: Path) -> Prediction:
@@ -164,7 +174,9 @@ class Prediction:
                 remedy="give an image to run or predict, or a prediction to segment",
             )
         name = path.name.removesuffix(".partial").removesuffix(".zarr")
-        return cls(name, volume, facts.open_image(), facts, is_growing)
+        image, marked = facts.open_image(), points_path(path)
+        points = read_points(marked, image).positions if marked.exists() else None
+        return cls(name, volume, image, facts, is_growing, points)
 
     def read(self, region: Region) -> NDArray[np.float32]:
         """Return the prediction on a part of the image's grid, ``(channels, *S)``.

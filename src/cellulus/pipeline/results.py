@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 WITHOUT = "without"
 """Among the attributes, the blocks that were left out of what a result is made from."""
-ORDER = ("survey", "predict", "label", "pair", "number", "measure", "level")
+ORDER = ("mark", "survey", "predict", "label", "pair", "number", "measure", "level")
 """The stages of a result; each is made from those before it."""
 
 _log = logging.getLogger(__name__)

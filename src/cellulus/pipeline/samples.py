@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from cellulus.data.normalise import Normalisation, estimate
 from cellulus.data.readers import expand, levels, open_volumes
 from cellulus.errors import InputError
+from cellulus.experiment.sections import TrainImage
 from cellulus.pipeline.measure import measure
-from cellulus.pipeline.pairing import misfit, partners, refuse
+from cellulus.pipeline.pairing import misfit, partners, point_sources, refuse
 from cellulus.space import Length, Scale
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from cellulus.data.canonical import Canonical
     from cellulus.data.masks import Masks
     from cellulus.data.volume import Volume
-    from cellulus.experiment.sections import ApplyImage, Data, Experiment, TrainImage
+    from cellulus.experiment.sections import ApplyImage, Data, Experiment
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Sample:
         The pyramid level that `volume` is.
     masks
         What is annotated, if that is learnt from.
+    points
+        A table or labels with a point per cell, if there is one.
+    foreground
+        Not 0 where there may be cells, if that is given.
     """
 
     volume: Volume
@@ -51,6 +56,8 @@ class Sample:
     ignore: Volume | None = None
     level: int = 0
     masks: Masks | None = None
+    points: str | Volume | None = None
+    foreground: Volume | None = None
 
 
 def open_samples(experiment: Experiment) -> list[Sample]:
@@ -65,17 +72,18 @@ def open_samples(experiment: Experiment) -> list[Sample]:
     data = experiment.data
     samples = []
     for entry in data.apply:
-        found = _open(data, entry.image)
+        found = _marked(_open(data, entry.image), entry)
         samples += _scored(found, entry) if entry.truth else found
     for image in [] if data.apply else data.train:
-        samples += _open(data, image.image)
+        samples += _marked(_open(data, image.image), image)
     return _alike(samples)
 
 
 def open_training(experiment: Experiment) -> list[Sample]:
     """Open what to learn from: ``data.train``, or ``data.apply`` where that is empty.
 
-    Masks are opened where the method needs them, and then every image has some.
+    Masks are opened where the method needs them, and then every image has some; so are points and
+    foregrounds, which need not be given.
 
     Raises
     ------
@@ -84,6 +92,9 @@ def open_training(experiment: Experiment) -> list[Sample]:
         are missing, in colours, or of another shape than their image.
     """
     data, method = experiment.data, experiment.method
+    if method.needs == "points":
+        found = [_marked(_open(data, entry.image), entry) for entry in data.train or data.apply]
+        return _alike([sample for samples in found for sample in samples])
     if method.needs != "masks":
         return _alike([s for entry in data.train or data.apply for s in _open(data, entry.image)])
     bare = [entry.image for entry in data.train if not entry.masks]
@@ -211,6 +222,18 @@ def _scored(found: list[Sample], entry: ApplyImage) -> list[Sample]:
     return [
         replace(sample, truth=truth, ignore=ignore)
         for sample, truth, ignore in zip(found, truths, ignored, strict=True)
+    ]
+
+
+def _marked(found: list[Sample], entry: TrainImage | ApplyImage) -> list[Sample]:
+    """Return the images that an entry names, with their points and foregrounds if given."""
+    rough = entry.foreground if isinstance(entry, TrainImage) else None
+    points = point_sources(found, entry.image, entry.points)
+    foregrounds = _partners(found, entry.image, rough, "foreground")
+    _refuse_misfits(found, foregrounds)
+    return [
+        replace(sample, points=source, foreground=foreground)
+        for sample, source, foreground in zip(found, points, foregrounds, strict=True)
     ]
 
 

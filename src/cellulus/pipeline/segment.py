@@ -6,6 +6,7 @@ Blocks are decoded one by one (`decoding`), and joined by the anchors of their o
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from cellulus.pipeline.decoding import (
     tuned,
 )
 from cellulus.pipeline.labelling import Labelling, label_spec
-from cellulus.pipeline.prediction import Prediction
+from cellulus.pipeline.prediction import Prediction, points_path
 from cellulus.pipeline.results import (
     WITHOUT,
     Result,
@@ -210,8 +211,15 @@ def begin_segmentation(
     experiment = tuned(experiment, facts)
     experiment = fit_block(experiment, Subject.of(facts, prediction.image))
     grid = grid_of(prediction, experiment)
+    if experiment.method.needs == "points" and prediction.points is None:
+        raise MissingError(
+            points_path(path), expected="the points of the image's cells", found="no such file",
+            remedy="predict again, with --overwrite",
+        )  # fmt: skip
     made_by = experiment.method.model_dump(mode="json") | experiment.segment.model_dump(mode="json")
     notes = facts.model_dump(mode="json") | {"segment": made_by, WITHOUT: gaps_of(str(path))}
+    if prediction.points is not None:  # with others, the labels are made anew
+        notes["points"] = hashlib.sha256(prediction.points.tobytes()).hexdigest()[:16]
     spec = label_spec(grid, prediction.image.voxel_size, notes)
     target = run.segments / f"{prediction.name}.zarr"
     result = begin(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from lightning_fabric import Fabric
 
-    from cellulus.data.annotations import Batch
+    from cellulus.data.batches import Batch
     from cellulus.data.crops import Crops
     from cellulus.experiment.sections import Experiment
     from cellulus.runs import Run
@@ -106,7 +106,8 @@ def _train(
         return
     is_shown = experiment.train.tensorboard and fabric.is_global_zero
     board = TensorBoard(run.folder / "tensorboard") if is_shown else None
-    tuning = Tuning(experiment, sources[1].parts) if parts[0].annotation else None
+    is_drawn = experiment.method.needs == "masks"
+    tuning = Tuning(experiment, sources[1].parts) if is_drawn else None
     loop = _Loop(experiment, run, card, learning, history, progress, board, tuning)
     loop.go(*sources)
 

@@ -91,15 +91,25 @@ def expand(pattern: str | Path) -> list[str]:
         If there are none.
     """
     text = str(pattern)
-    if "://" in text:
-        found = _expand_url(text)
-    elif has_magic(text) and not Path(text).exists():
-        found = [p for p in _glob(text) if accepts(p) and _is_whole(p)]
-    else:
-        found = [text] if Path(text).exists() else []
+    is_glob = "://" not in text and has_magic(text) and not Path(text).exists()
+    found = [p for p in _named(text) if not is_glob or (accepts(p) and _is_whole(p))]
     if not found:
         raise MissingError(text, expected="at least one image", found="nothing of that name")
-    return sorted(found, key=natural)
+    return found
+
+
+def named(pattern: str | Path) -> list[str]:
+    """Return the files and folders that a path or a glob names, in natural order.
+
+    Raises
+    ------
+    MissingError
+        If there are none.
+    """
+    found = _named(str(pattern))
+    if not found:
+        raise MissingError(pattern, expected="at least one file", found="nothing of that name")
+    return found
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -134,6 +144,16 @@ def open_image(path: str | Path, *, axes: str = "") -> Image:
         found="a folder" if is_folder else f"a file of type {Path(text).suffix or '(none)'!r}",
         remedy=f"name the images in it, such as {escape(text)}/*.tif" if is_folder else "",
     )
+
+
+def _named(text: str) -> list[str]:
+    if "://" in text:
+        found = _expand_url(text)
+    elif has_magic(text) and not Path(text).exists():
+        found = _glob(text)
+    else:
+        found = [text] if Path(text).exists() else []
+    return sorted(found, key=natural)
 
 
 def _is_whole(path: str) -> bool:

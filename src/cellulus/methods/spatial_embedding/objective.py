@@ -30,6 +30,7 @@ import torch
 from cellulus.errors import InputError
 from cellulus.methods.answers import (
     PUBLISHED_SCALE,
+    answered,
     margins_of,
     offsets_of,
     seediness_of,
@@ -152,22 +153,16 @@ class _Truth:
     @classmethod
     def of(cls, target: Target, output: Tensor) -> _Truth:
         """Return what concerns the voxels that are answered for, in the precision of the loss."""
-        labels, lines = target.labels, []
-        dtype = torch.promote_types(output.dtype, torch.float32)
-        for axis, n in enumerate(output.shape[2:], start=1):
-            start = (labels.shape[axis] - n) // 2
-            labels = labels.narrow(axis, start, n)
-            lines.append(torch.arange(start, start + n, device=output.device, dtype=dtype) + 0.5)
+        labels, positions = answered(target.labels, output)
         batch, count = target.centres.shape[:2]
         first = count * torch.arange(batch, device=output.device)
-        labels = labels.flatten(1)
         owner = torch.where(labels > 0, labels - 1 + first[:, None], -1)
         return cls(
             is_known=labels >= 0,
             owner=owner,
             sizes=torch.bincount(owner[owner >= 0], minlength=batch * count),
-            positions=torch.stack(torch.meshgrid(*lines, indexing="ij"), dim=-1).flatten(0, -2),
-            centres=target.centres.to(dtype).flatten(0, 1),
+            positions=positions,
+            centres=target.centres.to(positions.dtype).flatten(0, 1),
         )
 
     def mean_and_spread(self, raw: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""Point markers: a point per cell, a rough foreground (Ud Din & Yu, Scientific Reports 2021)."""
