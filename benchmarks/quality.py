@@ -7,9 +7,12 @@
     python benchmarks/quality.py bbbc050-masks  bbbc050_train39.npz    runs/bbbc050-masks
     python benchmarks/quality.py salivary-masks salivary/              runs/salivary-masks
     python benchmarks/quality.py ovule-masks    gonuclear_1135.npz     runs/ovule-masks
+    python benchmarks/quality.py dsb-points     dsb2018_train447.npz   runs/dsb-points
+    python benchmarks/quality.py bbbc050-points bbbc050_train39.npz    runs/bbbc050-points
 
 The images are converted to OME-Zarr; with seed 0, some are held out and scored, the others are
-learnt from: without labels, or from their masks. (HeLa has no trustworthy truth: all images are
+learnt from: without labels, from their masks, or from points that are found in the images
+(`--centroids` takes the true centroids as points, to learn from and to decode with). (HeLa has no trustworthy truth: all images are
 learnt from and shown, none is scored. Of the ovule there is one volume: it is cut in two along y.)
 `--trained` goes on from the model that is there, and `--set section.key=value` changes a setting.
 Prints a table and leaves the report beside it.
@@ -30,7 +33,7 @@ import numpy as np
 from cellulus.experiment.load import parse
 from cellulus.experiment.render import render
 from cellulus.experiment.sections import ApplyImage, Data, Experiment, Network, Train, TrainImage
-from cellulus.methods import AnyMethod, ObjectCentric, SpatialEmbedding
+from cellulus.methods import AnyMethod, ObjectCentric, PointMarker, SpatialEmbedding
 from cellulus.pipeline.convert import convert
 from cellulus.pipeline.evaluate import evaluate
 from cellulus.pipeline.pages import write_report
@@ -87,6 +90,8 @@ CASES = {
         Train(steps=1000, batch_size=2, validation=0.2, validate_every=250),
         SpatialEmbedding(),
     ),
+    "dsb-points": Case(50, {}, FLAT, Train(steps=1500), PointMarker()),
+    "bbbc050-points": Case(8, EMBRYO, DEEP, Train(steps=800, batch_size=2), PointMarker()),
     "ovule-masks": Case(
         1,
         {"object_diameter": Length(3.1, "um"), "voxel_size": (0.284, 0.127, 0.127)},
@@ -122,7 +127,7 @@ def _halves(volume: dict[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
-def experiment_of(case: Case, images: list[Path]) -> Experiment:
+def experiment_of(case: Case, images: list[Path], *, centroids: bool = False) -> Experiment:
     """Return the experiment: learn from the images that are not held out, apply to those."""
     order = np.random.default_rng(0).permutation(len(images))
     held, rest = order[: case.held_out], order[case.held_out :]
@@ -131,13 +136,17 @@ def experiment_of(case: Case, images: list[Path]) -> Experiment:
     data = Data(
         train=tuple(
             TrainImage(
-                image=str(images[i]), masks=str(images[i] / "labels/labels") if is_drawn else None
+                image=str(images[i]),
+                masks=str(images[i] / "labels/labels") if is_drawn else None,
+                points=str(images[i] / "labels/labels") if centroids else None,
             )
             for i in rest
         ),
         apply=tuple(
             ApplyImage(
-                image=str(path), truth=str(path / "labels/labels") if case.held_out else None
+                image=str(path),
+                truth=str(path / "labels/labels") if case.held_out else None,
+                points=str(path / "labels/labels") if centroids else None,
             )
             for path in apply
         ),
@@ -165,7 +174,8 @@ def main(name: str, archive: Path, folder: Path, *options: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     case = CASES[name]
     changes = [after for before, after in pairwise(options) if before == "--set"]
-    text = render(experiment_of(case, images_of(archive, folder)))
+    images = images_of(archive, folder)
+    text = render(experiment_of(case, images, centroids="--centroids" in options))
     experiment = parse(text, source=name, base=Path(), overrides=changes)
     run = Run.start(folder / "run", experiment, text, overwrite=True)
     spent, peak = {}, {}

@@ -167,7 +167,7 @@ def find_foreground(
             remedy="learn from a part of it, or give data.train.foreground",
         )
     channel = role(experiment.data.cell, experiment.data, "data.cell")
-    reach = background.reach(width, ndim)
+    reach = background.reach(width)
     grid = Blocks(shape, tile_extent(experiment, shape), (reach,) * ndim)
 
     def read(block: Block) -> NDArray[np.float32]:
