@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cellulus.errors import InputError
-from cellulus.ops.background import graph_cut, limit_of, otsu, reach, survey
+from cellulus.ops.background import graph_cut, limits_of, otsu, reach, survey
+from cellulus.ops.thresholds import otsu as exact
 from cellulus.space import blocks
 
 WIDTH = {2: 20.0, 3: 12.0}
@@ -42,12 +43,12 @@ def tiled(image, width, core, halo, markers=None):
                      for c, o in zip(block.core, block.outer, strict=True))  # fmt: skip
 
     counts = sum(survey(image[block.outer], width, inner(block)) for block in grid)
-    limit = limit_of(counts)
+    limits = limits_of(counts)
     cut, plain = np.zeros(image.shape, bool), np.zeros(image.shape, bool)
     for block in grid:
         known = None if markers is None else markers[block.outer]
-        cut[block.core] = graph_cut(image[block.outer], width, limit, known)[inner(block)]
-        plain[block.core] = otsu(image[block.outer], width, limit)[inner(block)]
+        cut[block.core] = graph_cut(image[block.outer], width, limits, known)[inner(block)]
+        plain[block.core] = otsu(image[block.outer], width, limits)[inner(block)]
     return cut, plain
 
 
@@ -126,6 +127,31 @@ def test_markers_are_foreground_and_show_dim_cells():
     assert found[markers].all()
     assert overlap(found & ndimage.binary_dilation(dim, iterations=6), dim) > 0.7
     assert not (without & ~found).any()
+
+
+def test_faint_cells_are_found_beside_bright_ones():
+    image, truth = drawn(np.random.default_rng(8), (160, 160), 20.0, levels=(0.9, 1.0))
+    faint = np.hypot(*(np.indices(image.shape) - 80)) < 9
+    around = ndimage.binary_dilation(faint, iterations=14)
+    image[around] = 0.02
+    image[faint] = 0.15
+    assert not otsu(image, 20.0)[faint].any()
+    assert overlap(graph_cut(image, 20.0) & around, faint) > 0.8
+    assert overlap(graph_cut(image, 20.0), (truth & ~around) | faint) > 0.8
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_limits_are_those_of_all_values(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, 1024) * (rng.random(1024) < 0.1)
+    values = np.repeat(np.arange(1, 1025) / 1024, counts)
+    bright, faint = limits_of(counts)
+    assert bright == exact(values)
+    lower = np.sort(values[values <= bright])
+    median = lower[(len(lower) - 1) // 2]
+    spread = np.sort(np.abs(lower - median))[(len(lower) - 1) // 2]
+    assert faint == pytest.approx(min(bright, median + 8 * 1.4826 * spread))
 
 
 @pytest.mark.parametrize("shape", [(200, 200), (50, 50, 50)])

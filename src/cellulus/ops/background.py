@@ -1,15 +1,15 @@
 """Where cells may be, told from the image alone: a rough foreground, not one cell from another.
 
 Two classes of intensities, cells and background, share no threshold where dim and bright cells lie
-side by side. So each voxel climbs to the summit near it, as far as an object is wide. A summit
-above the image's limit (Otsu) that stands out of its surroundings is one of a cell, or one that a
-marker lies on. The outline of a cell lies between two thresholds: the limit of the image, and the
-middle between its summit and the background around it, which also holds in tissue that is brighter
-than the limit. `graph_cut` draws it where neighbours
-differ (`cellulus.ops.minimum_cut`), `otsu` knows the limit alone. Intensities count as their square
-roots: light is counted, and its noise is then the same for dim and bright.
+side by side. So each voxel climbs to the summit near it, as far as an object is wide. A summit is
+that of a cell if it stands out of its surroundings and of all background, or if a marker lies on
+its slope. The outline of a bright cell lies between two thresholds: the limit of the image (Otsu),
+and the middle between its summit and the background around it; that of a faint cell is the middle.
+`graph_cut` draws it where neighbours differ (`cellulus.ops.minimum_cut`), `otsu` knows the limit
+alone. Intensities count as their square roots: light is counted, and its noise is then the same for
+dim and bright.
 
-Cut into blocks: the limit is that of the whole image, from counts that add up over blocks. With
+Cut into blocks: limits are those of the whole image, from counts that add up over blocks. With
 `reach` around it a block knows everything that the whole knows, but a minimum cut is not local:
 where it is undecided over a long way the border of what is seen can show.
 
@@ -20,17 +20,16 @@ normalised, and on a grid where voxels are cubes. Knows nothing of files.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy import ndimage
 
 from cellulus.errors import InputError
 from cellulus.ops.minimum_cut import choose
 from cellulus.ops.smoothing import CUT, smooth
+from cellulus.ops.summits import climb
 from cellulus.ops.thresholds import otsu_of_histogram
-from cellulus.ops.volume import as_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +48,8 @@ CONTRAST = 0.1
 """A summit without a marker stands out by more [square root of intensity]."""
 BINS = 1024
 """Of the histogram of square roots between 0 and 1; beyond counts as 1."""
+FAINT = 8.0
+"""What is above the median of all background is a faint cell [standard deviation of background]."""
 SHARED = 2 / 3
 """How far the outline is from what its cell alone would ask for, towards the image's limit."""
 LEAST = 0.35
@@ -81,7 +82,7 @@ def reach(object_voxels: float) -> int:
 def survey(
     image: NDArray[np.float32], object_voxels: float, core: tuple[slice, ...] | None = None
 ) -> NDArray[np.int64]:
-    """Count intensities, from which the limit between cells and background follows.
+    """Count intensities, from which the limits between cells and background follow.
 
     Parameters
     ----------
@@ -109,20 +110,42 @@ def survey(
     return np.bincount(place.ravel(), minlength=BINS)
 
 
-def limit_of(counts: NDArray[np.int64]) -> float:
-    """Return the limit: cells are above it; all is background where all is equally bright.
+class Limits(NamedTuple):
+    """What is cell in an image as a whole [square root of intensity].
+
+    Attributes
+    ----------
+    bright
+        Above are cells: Otsu's threshold.
+    faint
+        Summits above it may be those of faint cells; at most `bright`.
+    """
+
+    bright: float
+    faint: float
+
+
+def limits_of(counts: NDArray[np.int64]) -> Limits:
+    """Return the limits; both are infinite where all is equally bright.
 
     Parameters
     ----------
     counts
         Of the whole image, as `survey` counts them.
     """
-    limit = otsu_of_histogram(counts, (np.arange(BINS) + 1) / BINS)
-    return limit if math.isfinite(limit) else math.inf
+    values = np.arange(1, BINS + 1) / BINS
+    bright = otsu_of_histogram(counts, values)
+    if not math.isfinite(bright):
+        return Limits(math.inf, math.inf)
+    lower = np.where(values <= bright, counts, 0)
+    middle = _median(values, lower)
+    # A Gaussian's standard deviation, told from the half of it that lies around its middle.
+    deviation = 1.4826 * _median(np.abs(values - middle), lower)
+    return Limits(bright, min(bright, middle + FAINT * deviation))
 
 
 def otsu(
-    image: NDArray[np.float32], object_voxels: float, limit: float | None = None
+    image: NDArray[np.float32], object_voxels: float, limits: Limits | None = None
 ) -> NDArray[np.bool_]:
     """Return where an image is above its limit.
 
@@ -132,8 +155,8 @@ def otsu(
         ``(*S)``, normalised.
     object_voxels
         Object diameter [voxel].
-    limit
-        Of the whole image; by default that of `image`.
+    limits
+        Of the whole image; by default those of `image`.
 
     Returns
     -------
@@ -146,16 +169,16 @@ def otsu(
         If intensities are not finite, or the diameter is not above 0.
     """
     _check(image, object_voxels)
-    if limit is None:
-        limit = limit_of(survey(image, object_voxels))
-    found: NDArray[np.bool_] = _value(image, object_voxels) >= limit
+    if limits is None:
+        limits = limits_of(survey(image, object_voxels))
+    found: NDArray[np.bool_] = _value(image, object_voxels) >= limits.bright
     return found
 
 
 def graph_cut(
     image: NDArray[np.float32],
     object_voxels: float,
-    limit: float | None = None,
+    limits: Limits | None = None,
     markers: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """Return where cells may be: around bright summits, cut along edges.
@@ -166,8 +189,8 @@ def graph_cut(
         ``(*S)``, normalised; at most three axes.
     object_voxels
         Object diameter [voxel].
-    limit
-        Of the whole image; by default that of `image`.
+    limits
+        Of the whole image; by default those of `image`.
     markers
         Voxels that are of cells for certain, ``(*S)``, if any are known. The summits they climb to
         are then those of cells, however dim; others may be so too.
@@ -185,16 +208,16 @@ def graph_cut(
     _check(image, object_voxels)
     if markers is not None and markers.shape != image.shape:
         raise InputError("markers", expected=f"shape {image.shape}", found=str(markers.shape))
-    if limit is None:
-        limit = limit_of(survey(image, object_voxels))
+    if limits is None:
+        limits = limits_of(survey(image, object_voxels))
     value = _value(image, object_voxels)
     top, is_cell = _summits(value, object_voxels, markers)
     low = _background(value, object_voxels)
     height = np.maximum(top - low, np.float32(1 / BINS))
-    is_bright = top >= limit
-    is_cell |= is_bright & (height > CONTRAST)
+    is_bright = top >= limits.bright
+    is_cell |= (top >= limits.faint) & (height > CONTRAST)
     outline = (low + top) / 2
-    outline[is_bright] += SHARED * (limit - outline[is_bright])
+    outline[is_bright] += SHARED * (limits.bright - outline[is_bright])
     np.maximum(outline, low + LEAST * height, out=outline)
     gain = np.where(is_cell, np.clip((value - outline) / height, -0.5, 0.5), -0.5)
     units = np.rint(UNIT * gain).astype(np.int32)
@@ -216,6 +239,12 @@ def _check(image: NDArray[np.float32], object_voxels: float) -> None:
             found="NaN or infinite ones",
             remedy="replace them (for example by 0) before conversion",
         )
+
+
+def _median(values: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
+    order = np.argsort(values)
+    reached = np.cumsum(counts[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
 def _reach(sigma: float) -> int:
@@ -240,26 +269,11 @@ def _summits(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return how high each voxel's summit is, and whether a marker climbs to it too."""
     relief = smooth(value, (COARSE * object_voxels,) * value.ndim)
-    summit: NDArray[np.int64] = _climb(
-        as_volume(relief), _ball(STRIDE * object_voxels, value.ndim), STRIDES
-    )
+    summit = climb(relief, STRIDE * object_voxels, STRIDES)
     is_marked = np.zeros(value.size, np.bool_)
     if markers is not None:
-        is_marked[summit[markers.ravel()]] = True
-    top = relief.ravel()[summit].reshape(value.shape)
-    return top, is_marked[summit].reshape(value.shape)
-
-
-def _ball(radius: float, ndim: int) -> NDArray[np.int64]:
-    """Return the offsets of a ball's voxels, nearest first, along three axes."""
-    half = math.floor(radius)
-    around = np.indices((2 * half + 1,) * ndim).reshape(ndim, -1).T - half
-    squared = (around**2).sum(axis=1)
-    order = np.argsort(squared, kind="stable")
-    offsets = np.zeros((len(around), 3), np.int64)
-    offsets[:, 3 - ndim :] = around
-    inside: NDArray[np.int64] = offsets[order[squared[order] <= radius**2]]
-    return inside
+        is_marked[summit[markers]] = True
+    return relief.ravel()[summit], is_marked[summit]
 
 
 def _ties(
@@ -276,25 +290,3 @@ def _ties(
         least /= np.moveaxis((pair[1:] + pair[:-1]) / 2, 0, axis)
         ties.append(np.rint(weight * np.exp(-0.5 * least**2)).astype(np.int32))
     return ties
-
-
-@njit(cache=True, nogil=True)
-def _climb(relief: Any, ball: Any, strides: int) -> Any:
-    """Return the voxel that each reaches: with every stride, to the highest within the ball."""
-    depth, height, width = relief.shape
-    step = np.empty(relief.size, np.int64)
-    for z in range(depth):
-        for y in range(height):
-            for x in range(width):
-                highest, place = relief[z, y, x], (z * height + y) * width + x
-                for k in range(len(ball)):
-                    a, b, c = z + ball[k, 0], y + ball[k, 1], x + ball[k, 2]
-                    inside = 0 <= a < depth and 0 <= b < height and 0 <= c < width
-                    if inside and relief[a, b, c] > highest:
-                        highest, place = relief[a, b, c], (a * height + b) * width + c
-                step[(z * height + y) * width + x] = place
-    reached = step.copy()
-    for _ in range(strides - 1):
-        for voxel in range(step.size):
-            reached[voxel] = step[reached[voxel]]
-    return reached
