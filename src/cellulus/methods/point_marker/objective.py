@@ -6,13 +6,15 @@ A voxel's embedding e is its position plus its offset, and ``b`` its presence, t
 there is a cell at all. It is claimed for point k by ``p_k = b 2^-|(e - c_k) / margin|^2``. With
 ``u = -ln(1 - p)``, summed over all points and the voxels of their patches,
 
-    loss = sum p_k (competition * (sum of u over the other points + background * m) - 1) / size
+    loss = sum p_k (competition * (sum of u over the other points + background * m) - 1) / (B V)
 
-where m is 1 in the background and ``size`` that of all cells, each a ball of the object diameter.
-A voxel earns one by being claimed, loses what others claim of it, and the background is one rival
-more. All points whose patches reach into a crop take part in it, also those that lie outside: no
-voxel has a rival that is not counted, and cells at the border are learnt like others. One gather
-of voxels to pairs, one scatter back.
+where m is 1 in the background. A voxel earns one by being claimed, loses what others claim of it,
+and the background is one rival more. All points whose patches reach into a crop take part in it,
+also those that lie outside: no voxel has a rival that is not counted, and cells at the border are
+learnt like others. One gather of voxels to pairs, one scatter back.
+
+Published, the sum is divided by the number of cells, which weighs a crop by those that go through
+the network with it; a mean over voxels is the same however a batch is cut.
 
 The image alone tells offsets and presence, not where the points are. Two voxels that look alike
 point alike: what a cell can claim without a quarrel is what looks like a part of it.
@@ -70,8 +72,8 @@ class CompetitionObjective:
     ) -> dict[str, Tensor]:
         """Return ``loss``, ``claimed``, ``contested``, ``background`` and ``size`` for raw answers.
 
-        The terms are shares of the size of all cells that are counted; nothing is lost or earned
-        where nobody knows, and nothing in crops without points.
+        The terms are shares of all voxels that are answered for; nothing is lost or earned where
+        nobody knows, and nothing in crops without points.
 
         Raises
         ------
@@ -100,16 +102,13 @@ class CompetitionObjective:
         rivals = total.index_select(0, voxels) - cost
         is_background = (labels.flatten() == 0).to(claims.dtype).index_select(0, voxels)
 
-        ball = ball_volume(self.object_voxels, ndim)
-        is_there = torch.zeros(len(centres), dtype=torch.bool, device=places.device)
-        is_there[places] = True
-        size = ball * max(1, int(is_there.sum()))
+        ball, count = ball_volume(self.object_voxels, ndim), len(presence)
         sizes = claims.new_zeros(len(centres)).index_add(0, places, claims)[is_whole]
         terms = {
-            "claimed": claims.sum() / size,
-            "contested": (claims * rivals).sum() / size,
-            "background": (claims * is_background).sum() / size,
-            "size": (sizes / ball - 1).square().sum() / max(1, len(sizes)),
+            "claimed": claims.sum() / count,
+            "contested": (claims * rivals).sum() / count,
+            "background": (claims * is_background).sum() / count,
+            "size": ball * (sizes / ball - 1).square().sum() / count,
         }
         settings = self.settings
         loss = (
