@@ -135,6 +135,13 @@ def test_dim_and_bright_objects_of_one_image_are_found():
     assert same_places(find_blobs(image, 20.0), centres)
 
 
+def test_a_few_that_are_far_brighter_hide_no_others():
+    centres = [(y, x) for y in range(25, 200, 50) for x in range(25, 200, 50)]
+    heights = np.where(np.arange(len(centres)) % 5 == 3, 2.5, 0.5)
+    image = draw((200, 200), centres, 20.0, heights) + 0.02 * noise_of((200, 200))
+    assert same_places(find_blobs(image, 20.0), centres)
+
+
 def test_dark_objects_are_none():
     image = draw((80, 80), [(20, 20), (60, 40)], 20.0)
     assert len(find_blobs(image, 20.0)) == 2

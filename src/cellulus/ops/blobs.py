@@ -36,7 +36,7 @@ WIDTHS = (0.85, 1.0, 1.2)
 """Widths that are looked for; narrower ones split textured objects [object width]."""
 APART = 0.5
 """Blobs that are closer are one [mean of their widths]."""
-WEAKEST = 0.2
+WEAKEST = 0.25
 """Strength that a blob must have [strength of a typical one]."""
 NOISE = 2.5
 """Strongest of many blobs that noise makes [median of the dark ones]."""
@@ -158,7 +158,7 @@ def candidates(
 def choose(parts: Sequence[Blobs], least_strength: float | None = None) -> Blobs:
     """Return the blobs among the candidates of all blocks, whatever the order of these.
 
-    Of candidates that are too close the strongest is one. By default it must be a fifth as strong
+    Of candidates that are too close the strongest is one. By default it must be a fourth as strong
     as a typical one, and stronger than noise; where bright candidates are hardly stronger than
     dark ones, there is none.
 
@@ -265,11 +265,12 @@ def _least(bright: NDArray[np.float64], dark: NDArray[np.float64]) -> float:
     # Cubes, so that the many weak answers of a large background do not drown a few objects.
     if not bright.size or np.sum(bright**3) < CONTRAST * np.sum(dark**3):
         return math.inf
-    # From the strongest on, bright ones add to the sum and dark ones take away: by what is noise
-    # it does not grow. The typical blob is where it has reached half of the most it becomes.
+    noise = NOISE * float(np.median(dark)) if dark.size else 0.0
+    # From the strongest on, bright ones are counted up and dark ones down, those above noise as
+    # one: by what is noise the count does not grow. The typical blob is in the middle of what it
+    # becomes at most. (Counted, not summed: a few that are far brighter must not decide.)
     signed = np.concatenate([bright, -dark])
     signed = signed[np.argsort(-np.abs(signed), kind="stable")]
-    total = np.cumsum(signed)
-    typical = abs(float(signed[np.argmax(total >= total.max() / 2)]))
-    noise = NOISE * float(np.median(dark)) if dark.size else 0.0
+    count = np.cumsum(np.sign(signed) / (1 + (noise / signed) ** 2))
+    typical = abs(float(signed[np.argmax(count >= count.max() / 2)]))
     return max(WEAKEST * typical, noise if noise < GAPS * typical else 0.0)
