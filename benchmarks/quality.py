@@ -12,8 +12,9 @@
 
 The images are converted to OME-Zarr; with seed 0, some are held out and scored, the others are
 learnt from: without labels, from their masks, or from points that are found in the images
-(`--centroids` takes the true centroids as points, to learn from and to decode with). (HeLa has no trustworthy truth: all images are
-learnt from and shown, none is scored. Of the ovule there is one volume: it is cut in two along y.)
+(`--centroids` takes the true centroids, to learn from and to decode with). HeLa has no trustworthy
+truth: all images are learnt from and shown, none is scored. Of the ovule there is one volume: it is
+cut in two along y.
 `--trained` goes on from the model that is there, and `--set section.key=value` changes a setting.
 Prints a table and leaves the report beside it.
 """
@@ -167,6 +168,7 @@ def show(name: str, scores: Scores) -> None:
         at = {match.iou: match for match in matches}
         values = [at[0.5].f1, seg, *(at[iou].ap for iou in SHOWN)]
         print(f"{what:15s}" + " | ".join(f"{value:6.3f}" for value in values))
+    print(f"mean IoU of the matched, at 0.5: {pooled.at(0.5).mean_iou:.3f}")
 
 
 def main(name: str, archive: Path, folder: Path, *options: str) -> None:

@@ -99,7 +99,9 @@ def given(sample: Sample, data: Data) -> Points:
     return read_points(source, sample.volume)
 
 
-def markers_of(experiment: Experiment, sample: Sample, image: Canonical) -> Markers:
+def markers_of(
+    experiment: Experiment, sample: Sample, image: Canonical, points: Points | None = None
+) -> Markers:
     """Return what is learnt from on an image: its points, and where there may be cells.
 
     Parameters
@@ -110,6 +112,8 @@ def markers_of(experiment: Experiment, sample: Sample, image: Canonical) -> Mark
         The image, with what is given.
     image
         The same on the canonical grid.
+    points
+        Of the image; by default those that are given, or else found.
 
     Raises
     ------
@@ -118,8 +122,9 @@ def markers_of(experiment: Experiment, sample: Sample, image: Canonical) -> Mark
     """
     data, method = experiment.data, experiment.method
     width = object_width(experiment.network, len(image.shape))
-    found = find_points(experiment, image) if sample.points is None else given(sample, data)
-    middles = (found.positions + 0.5) * image.scale.zoom
+    if points is None:
+        points = find_points(experiment, image) if sample.points is None else given(sample, data)
+    middles = (points.positions + 0.5) * image.scale.zoom
     rough, scale = sample.foreground, image.scale
     if rough is None:
         rough = Volume.of(
@@ -175,15 +180,15 @@ def find_foreground(
         return np.asarray(seen.mean(axis=0) if channel is None else seen[channel])
 
     counts = sum(background.survey(read(block), width, block.inner) for block in grid)
-    limit = background.limit_of(np.asarray(counts))
+    limits = background.limits_of(np.asarray(counts))
     places = np.clip(middles.astype(np.int64), 0, np.array(shape) - 1)
     marked, found = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     marked[tuple(places.T)] = True
     for block in grid:
         if method.foreground == "otsu":
-            inside = background.otsu(read(block), width, limit)
+            inside = background.otsu(read(block), width, limits)
         else:
-            inside = background.graph_cut(read(block), width, limit, marked[block.outer])
+            inside = background.graph_cut(read(block), width, limits, marked[block.outer])
         found[block.core] = inside[block.inner]
     return found
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +25,7 @@ from cellulus.data.normalise import estimate
 from cellulus.nn import shapes
 from cellulus.pipeline.cap import fit_training
 from cellulus.pipeline.extents import crop_extent, object_width
+from cellulus.pipeline.marker_check import refuse_hopeless
 from cellulus.pipeline.marking import markers_of
 from cellulus.pipeline.model import Card
 from cellulus.pipeline.samples import canonical, common_kind, fingerprint, open_training
@@ -42,7 +46,7 @@ def open_parts(experiment: Experiment) -> list[Part]:
     Raises
     ------
     MissingError, InputError, StorageError
-        If an image, or its masks, cannot be used.
+        If an image, its masks or its points cannot be used; if points are hopeless.
     """
     data = experiment.data
     samples = open_training(experiment)
@@ -54,7 +58,9 @@ def open_parts(experiment: Experiment) -> list[Part]:
     images = [canonical(v, data, width, shared) for v in volumes]
     parts = [Part(image, tuple(slice(0, n) for n in image.shape)) for image in images]
     if experiment.method.needs == "points":
-        marked = [markers_of(experiment, *pair) for pair in zip(samples, images, strict=True)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # filters and cuts leave Python alone
+            marked = list(pool.map(partial(markers_of, experiment), samples, images))
+        refuse_hopeless(experiment, samples, images, marked)
         return [replace(p, annotation=a) for p, a in zip(parts, marked, strict=True)]
     masks = [sample.masks for sample in samples if sample.masks is not None]
     if not masks:
