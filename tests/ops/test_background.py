@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cellulus.errors import InputError
+from cellulus.ops import background
 from cellulus.ops.background import graph_cut, limits_of, otsu, reach, survey
 from cellulus.ops.thresholds import otsu as exact
 from cellulus.space import blocks
@@ -89,10 +90,47 @@ def test_blocks_give_what_the_whole_gives(shape, core, seed, noise):
     assert (marked != cut).any()
 
 
+def test_what_is_around_is_enough_but_for_the_cut():
+    width, differ = 10.0, 0
+    for seed in range(6):
+        image, _ = drawn(np.random.default_rng(seed), (170, 150), width, noise=0.1, glow=2.0)
+        cut, _ = tiled(image, width, 16, reach(width))
+        differ += (cut != graph_cut(image, width)).sum()
+    assert differ == 0
+
+
 def test_with_less_around_blocks_differ():
     width = 10.0
     image, _ = drawn(np.random.default_rng(4), (170, 150), width, noise=0.15)
     assert (tiled(image, width, 16, 2)[0] != graph_cut(image, width)).mean() > 1e-3
+
+
+def test_an_outline_lies_between_the_middle_and_the_limit():
+    squared = ((np.indices((100, 100)) - 50) ** 2).sum(axis=0)
+    image = 0.02 + np.exp(-squared / (2 * 9.0**2))
+    truth = np.zeros(image.shape, bool)
+    for y, x in [(10, 10), (10, 90), (90, 10), (90, 90), (10, 50), (90, 50), (50, 10), (50, 90)]:
+        truth |= np.hypot(*(np.indices(image.shape) - [[[y]], [[x]]])) < 8
+    image[truth] = 0.25
+    limit = limits_of(survey(image.astype(np.float32), 20.0)).bright
+    found = graph_cut(image.astype(np.float32), 20.0)[30:70, 30:70].sum()
+    root = np.sqrt(image + 0.02)[30:70, 30:70]
+    middle = (0.2 + 0.98) / 2  # the summit is smoothed
+    assert limit < middle
+    assert (root > middle).sum() < found < (root > limit).sum()
+
+
+def length(foreground):
+    return sum(np.diff(foreground.astype(int), axis=axis).__abs__().sum() for axis in range(2))
+
+
+def test_ties_make_outlines_short(monkeypatch):
+    image, truth = drawn(np.random.default_rng(9), (160, 160), 20.0, noise=0.2)
+    tied = graph_cut(image, 20.0)
+    monkeypatch.setattr(background, "TENSION", 0.0)
+    free = graph_cut(image, 20.0)
+    assert length(tied) < 0.95 * length(free)
+    assert overlap(tied, truth) > overlap(free, truth) - 0.01
 
 
 @given(seed=st.integers(0, 10**6))
