@@ -140,10 +140,14 @@ def test_it_is_what_loops_say(space, changes, unknown):
 def test_cells_seen_whole_have_the_size_of_a_ball(space, unknown):
     """Patches reach from face to face of the crop, and not all of them lie inside."""
     target = scene(space, counts=(6, 2), unknown=False)
-    target.centres[0, 1] = torch.tensor(space) / 2
-    if unknown:
-        target.labels[0, 0], target.labels[1, space[0] // 2] = -1, -1
-    found, _ = check(answer(target), target, size=1.5, patch=1.5)
+    target.centres[0, 1], target.centres[0, 2] = torch.tensor(space) / 2, 3.5
+    output = answer(target)
+    found, _ = check(output, target, size=1.5, patch=1.5)
+    if unknown:  # a corner of the second patch
+        before = found["size"]
+        target.labels[(0, *[0] * len(space))] = -1
+        found, _ = check(output, target, size=1.5, patch=1.5)
+        assert found["size"] < before
     assert found["size"] > 1e-3
     cut = scene((5, 16), counts=(6,))
     assert check(answer(cut), cut, size=1.5)[0]["size"] == 0
