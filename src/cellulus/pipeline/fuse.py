@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
-from cellulus.data.arrays import failures, open_array
 from cellulus.errors import InputError, MissingError
+from cellulus.pipeline.drops import DropWork
 from cellulus.pipeline.marking import mark
 from cellulus.pipeline.objects import CONFIDENCE
 from cellulus.pipeline.predict import Predicting, begin_predictions
@@ -27,7 +25,7 @@ from cellulus.pipeline.segment import Segmentation, begin_segmentation, conclude
 from cellulus.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from cellulus.experiment.sections import Experiment
@@ -102,41 +100,6 @@ def fuse(
         publish([result], crew, listener)
         paths.append(one.result.path)
     return paths
-
-
-@dataclass(frozen=True)
-class DropWork:
-    """Drops what was predicted in tiles, but for some channels.
-
-    Attributes
-    ----------
-    target
-        The finest level of the prediction.
-    tiles
-        Its tiles.
-    kept
-        The channels that stay.
-    """
-
-    target: Path
-    tiles: Blocks
-    kept: tuple[int, ...]
-
-    def open(self) -> Callable[[int], dict[str, Any]]:
-        """See `cellulus.blocks.crew.Work`."""
-        array = open_array(self.target, "r+")
-        gone = [c for c in range(array.shape[0]) if c not in self.kept]
-
-        def do(index: int) -> dict[str, Any]:
-            region = (slice(None), *self.tiles[index].core)
-            with failures(self.target):
-                values = np.asarray(array[region])
-                if not np.isnan(values).all():
-                    values[gone] = np.nan  # what is all missing takes no room
-                    array[region] = values
-            return {}
-
-        return do
 
 
 @dataclass(frozen=True)
