@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from cellulus.pipeline.prediction import Prediction
     from cellulus.space import Region, VoxelSize
 
-CONFIDENCE = {"uncertainty": True, "seediness": False}
+CONFIDENCE = {"uncertainty": True, "seediness": False, "presence": False}
 """Channels of predictions that tell how sure they are, and whether they are lengths."""
 _ROWS = 65_536
 """Lines that are put into words at a time."""
