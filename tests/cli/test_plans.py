@@ -117,6 +117,69 @@ def test_a_cap_does_not_stand_in_the_way_of_the_next_step(model, said):
     assert Run(Path("runs/x")).recorded().memory == "any"
 
 
+POINTS = """
+[network]
+features = 2
+growth = 1
+depth = 1
+head_features = 2
+[train]
+steps = 1
+crop = 48
+[method]
+name = "point_marker"
+"""
+
+
+def test_check_looks_at_markers_and_says_what_is_odd(place, said):
+    place.experiment(more=POINTS)
+    text = said("check", "x.toml")
+    assert "markers in 1 image, found automatically" in text
+    before = sorted(Path().rglob("*"))
+    seen = json.loads(said("check", "x.toml", "--json"))["markers"]
+    assert seen["summary"] in text
+    assert seen["looked_at"][0]["name"] == "a"
+    assert all(finding["text"] in text for finding in seen["findings"])
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_only_check_looks_at_markers_and_only_where_points_are_learnt_from(place, said):
+    assert "Markers" not in said("check", "x.toml")
+    assert "markers" not in json.loads(said("check", "x.toml", "--json"))
+    place.experiment(more=POINTS)
+    assert "Markers" not in said("run", "x.toml", "--dry-run")
+    Path("none.safetensors").write_bytes(b"")
+    assert "Markers" not in said("check", "x.toml", "-m", "none.safetensors")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_hopeless_markers_fail_the_check_and_are_refused_by_train(place, refused, capsys, as_json):
+    place.experiment(more=POINTS)
+    Path("a.csv").write_text("label,y,x\n1,0,0\n2,0,63\n3,12,12\n")
+    place.save("rough.png", place.discs() // 100)
+    text = Path("x.toml").read_text()
+    train = 'image = "a.png"\npoints = "a.csv"\nforeground = "rough.png"'
+    Path("x.toml").write_text(text.replace('image = "a.png"', train, 1))
+    assert main(["check", "x.toml", *(["--json"] if as_json else [])]) == 1
+    shown = capsys.readouterr()
+    assert "GateError" in shown.err
+    assert "3 markers" in shown.out
+    if as_json:
+        findings = json.loads(shown.out)["markers"]["findings"]
+        assert findings[0]["hopeless"]
+        assert findings[0]["kind"] == "background"
+    else:
+        assert "2 of 3 markers in the background: a (2)" in shown.out
+    refused(["train", "x.toml", "-q", "-d", "cpu"], "data.train", "markers in the foreground")
+
+
+@pytest.mark.parametrize("command", [["check", "x.toml"], ["train", "x.toml", "-d", "cpu"]])
+@pytest.mark.parametrize("channel", ["marker", "cell"])
+def test_a_role_of_a_channel_that_is_not_there(place, refused, command, channel):
+    place.experiment(data=f'object_diameter = 12\n{channel} = "DAPI"', more=POINTS)
+    refused([*command, "-q"], f"data.{channel}", "DAPI")
+
+
 def test_a_plan_needs_nothing_heavy(place):
     code = (
         "import sys\nfrom cellulus.cli import main\n"

@@ -24,7 +24,10 @@ def check(
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Validate an experiment, and show its plan: shapes, parts, memory, disk, and time if asked."""
+    """Validate an experiment, and show its plan: shapes, parts, memory, disk, and time if asked.
+
+    Where a method learns from points, they are looked at, too: exit code 1 if they are hopeless.
+    """
     from pathlib import Path
 
     from cellulus.cli import jobs, plans
@@ -33,8 +36,9 @@ def check(
     path = Path(experiment)
     loaded = load(path, jobs.overrides(changes, memory=memory))
     asked = _asked(path, model, device, workers or 1) if probe else None
-    # With a model there is nothing left to be learnt.
-    plans.show(loaded, training=model is None, as_json=as_json, probe=asked)
+    training = model is None  # with a model there is nothing left to be learnt
+    markers = training and loaded.method.needs == "points"
+    plans.show(loaded, training=training, as_json=as_json, probe=asked, markers=markers)
 
 
 def _asked(path: Path, model: Path | None, device: str, workers: int) -> Asked:

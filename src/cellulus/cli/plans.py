@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cellulus.experiment.sections import Experiment
+    from cellulus.pipeline.marker_check import MarkerCheck
     from cellulus.pipeline.plan import ImagePlan, Plan
     from cellulus.pipeline.probe import Asked, Probe
 
@@ -25,6 +26,7 @@ def show(
     training: bool = True,
     as_json: bool = False,
     probe: Asked | None = None,
+    markers: bool = False,
 ) -> None:
     """Work out the plan of an experiment, and write it to stdout.
 
@@ -38,10 +40,18 @@ def show(
         Whether a machine reads.
     probe
         What is to be tried out to tell how long it will take, if that was asked for.
+    markers
+        Whether to look at the points to learn from, too.
+
+    Raises
+    ------
+    GateError
+        If nothing can be learnt from these points; everything is shown first.
     """
     from cellulus.pipeline.plan import plan
 
     made = plan(experiment, training=training)
+    marked = _look_at_markers(experiment) if markers else None
     tried = None
     if probe:
         from cellulus.pipeline.probe import try_out
@@ -49,8 +59,26 @@ def show(
         tried = try_out(experiment, made, probe)
     if as_json:
         told = made.to_dict() | ({"probe": tried.to_dict()} if tried else {})
+        told |= {"markers": marked.to_dict()} if marked else {}
         console.result(json.dumps(told, indent=2))
-        return
+    else:
+        _show(experiment, made)
+        if tried:
+            _show_probe(tried)
+        if marked:
+            _show_markers(marked)
+    if marked:
+        marked.require_hope()
+
+
+def _look_at_markers(experiment: Experiment) -> MarkerCheck:
+    from cellulus.pipeline.marker_check import check_markers
+
+    console.say("Looking at the markers and the foreground to learn from ...")
+    return check_markers(experiment)
+
+
+def _show(experiment: Experiment, made: Plan) -> None:
     console.table("Plan", ["what", "value"], list(_summary(experiment, made)), numbers=False)
     if made.images:
         columns = ["image", "shape", "voxel size", "diameter", "network grid", "tiles", "blocks"]
@@ -62,8 +90,6 @@ def show(
         console.table("Steps, memory per process", columns, rows)
     if made.disk:
         _show_disk(made)
-    if tried:
-        _show_probe(tried)
 
 
 def _summary(experiment: Experiment, plan: Plan) -> Iterator[tuple[str, str]]:
@@ -134,6 +160,12 @@ def _show_probe(probe: Probe) -> None:
     ]
     columns = ["step", "tried on", "took", "all of it, about", ""]
     console.table(f"Time, on {probe.machine}", columns, rows, numbers=False)
+
+
+def _show_markers(marked: MarkerCheck) -> None:
+    nothing = [] if marked.findings else ["Nothing is odd about them."]
+    told = [str(finding) for finding in marked.findings]
+    console.result("Markers", *(f"  {line}" for line in [marked.summary, *told, *nothing]), "")
 
 
 def _time(seconds: float | None) -> str:
