@@ -152,6 +152,26 @@ def test_orientations_of_a_method_without_them():
     assert parse(GOOD, source="", base=Path(), overrides=["predict.tta=false"])
 
 
+@pytest.mark.parametrize("what", ["points", "foreground"])
+def test_points_of_a_method_without_them(what):
+    text = f'[[data.train]]\nimage = "a.tif"\n{what} = "b.csv"\n'
+    fault = only(text)
+    assert (fault.where, fault.key) == ("bad.toml:3", f"data.train.0.{what}")
+    assert fault.expected == "method.name = 'point_marker', which makes use of it"
+    made = parse(text, source="", base=Path("/base"), overrides=['method.name="point_marker"'])
+    assert getattr(made.data.train[0], what) == "/base/b.csv"
+
+
+@pytest.mark.parametrize("what", ["marker", "cell"])
+def test_a_role_of_a_channel_that_is_not_used(what):
+    fault = only(GOOD, 'data.channels=["DAPI", 2]', f'data.{what}="membrane"')
+    assert fault.key == f"data.{what}"
+    assert "'DAPI', 2" in fault.expected
+    assert fault.found == "'membrane'"
+    assert only(GOOD, f"data.{what}=1").found == "1"
+    parse(GOOD, source="", base=Path(), overrides=['data.channels=["DAPI", 2]', f"data.{what}=2"])
+
+
 def test_a_largest_size_below_the_smallest():
     assert only(GOOD, "postprocess.max_size=1", "postprocess.min_size=2").key.endswith("max_size")
 

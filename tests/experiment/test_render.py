@@ -84,8 +84,8 @@ def all_settings(model, key=(), without=()):
 def test_every_setting_stands_in_the_text_with_its_docstring(method):
     experiment = Experiment(
         data=Data(
-            train=(TrainImage(image="/a", masks="/d", ignore="/e"),),
-            apply=(ApplyImage(image="/b", truth="/c", ignore="/f"),),
+            train=(TrainImage(image="/a", masks="/d", ignore="/e", points="/g", foreground="/h"),),
+            apply=(ApplyImage(image="/b", truth="/c", ignore="/f", points="/i"),),
         ),
         method=method(),
     )
@@ -115,7 +115,7 @@ def test_uncommenting_the_short_form_gives_the_full_one():
     lines = [
         line[1:] if line.startswith("#") and not line.startswith("# ") and len(line) > 1 else line
         for line in text.splitlines()
-        if line not in {'#truth = "PATH"', '#ignore = "PATH"'}
+        if line not in {f'#{name} = "PATH"' for name in ("truth", "ignore", "points")}
     ]
     assert read("\n".join(lines)) == with_image()
     assert len(positions("\n".join(lines))) > len(positions(text))

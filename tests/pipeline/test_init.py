@@ -164,6 +164,23 @@ def test_masks_that_do_not_fit_are_refused(drawn):
         init([str(drawn / "images")], masks=[str(drawn / "masks")])
 
 
+def test_points_are_what_is_learnt_from(drawn):
+    for number in range(2):
+        (drawn / "points").mkdir(exist_ok=True)
+        (drawn / "points" / f"{number}.csv").write_text("y,x\n5,5\n9,9\n")
+    proposal = init([str(drawn / "images")], points=[str(drawn / "points")], base=drawn)
+    assert proposal.experiment.method.name == "point_marker"
+    assert '\npoints = "points/*.csv"' in proposal.text
+    assert reads_back(proposal, drawn)
+    found = [sample.points for sample in open_training(proposal.experiment)]
+    assert found == [str(drawn / "points" / f"{number}.csv") for number in range(2)]
+    with pytest.raises(InputError, match="found both"):
+        init([str(drawn / "images")], masks=[str(drawn / "masks")], points=[str(drawn / "points")])
+    (drawn / "points" / "1.csv").unlink()
+    with pytest.raises(InputError, match="one table of points for each of the 2 images"):
+        init([str(drawn / "images")], points=[str(drawn / "points")])
+
+
 def test_nothing_to_look_at(tmp_path):
     with pytest.raises(MissingError):
         init([str(tmp_path / "none.png")])

@@ -10,6 +10,7 @@ from cellulus.cli import console, options
 def init(
     images: options.Images,
     masks: options.Masks = None,
+    points: options.Points = None,
     output: options.OutputFile = None,
     overwrite: options.Overwrite = False,
     verbose: options.Verbose = False,
@@ -28,7 +29,7 @@ def init(
             found="one",
             remedy="--overwrite replaces it, --output FILE writes another",
         )
-    proposal = init(images, masks=masks or (), base=file.parent)
+    proposal = init(images, masks=masks or (), points=points or (), base=file.parent)
     write_text(file, proposal.text)
     console.say("\n".join([*proposal.summary, f"next: cellulus run {file}"]))
     console.result(file)

@@ -85,6 +85,13 @@ Masks = Annotated[
         help="What is drawn on the images, to learn from; one for each IMAGE.",
     ),
 ]  # fmt: skip
+Points = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--points", metavar="POINTS", show_default=False,
+        help="Tables or labels with a point per cell, to learn from; one for each IMAGE.",
+    ),
+]  # fmt: skip
 Files = Annotated[
     list[str],
     typer.Argument(

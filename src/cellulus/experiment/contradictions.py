@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def contradictions(experiment: Experiment) -> Iterator[Finding]:
     """Return every pair of settings that do not go together."""
     yield from _data(experiment)
+    yield from _points(experiment)
     yield from _sizes(experiment)
     yield from _orientations(experiment)
     yield from _postprocess(experiment)
@@ -39,6 +40,25 @@ def _data(experiment: Experiment) -> Iterator[Finding]:
         if scored.ignore and not scored.truth:
             key = ("data", "apply", number, "ignore")
             yield Finding(key, "a truth beside it, of which it hides a part", "none")
+
+
+def _points(experiment: Experiment) -> Iterator[Finding]:
+    data, method = experiment.data, experiment.method
+    known = data.channels or (0,)
+    for what, channel in (("marker", data.marker), ("cell", data.cell)):
+        if channel != "" and channel not in known:
+            told = ", ".join(map(repr, known))
+            yield Finding(("data", what), f'one of data.channels, {told}, or ""', repr(channel))
+    if method.needs == "points":
+        return
+    able = (m for m in models_in(AnyMethod) if issubclass(m, MethodSettings))
+    names = (m.model_fields["name"].default for m in able if m.needs == "points")
+    expected = f"method.name = {' or '.join(map(repr, names))}, which makes use of it"
+    for kind, entries in (("train", data.train), ("apply", data.apply)):
+        for number, entry in enumerate(entries):
+            for what in ("points", "foreground"):
+                if getattr(entry, what, None):
+                    yield Finding(("data", kind, number, what), expected, method.name)
 
 
 def _sizes(experiment: Experiment) -> Iterator[Finding]:

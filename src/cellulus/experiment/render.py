@@ -37,7 +37,7 @@ LOOK_AT: frozenset[Key] = frozenset(
 )
 """What the short form spells out even where it is the default."""
 
-_PATHS = {"image", "truth", "masks", "ignore"}
+_PATHS = {"image", "truth", "masks", "ignore", "points", "foreground"}
 
 
 def render(

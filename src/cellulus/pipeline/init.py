@@ -26,8 +26,9 @@ from cellulus.experiment.sections import (
     Train,
     TrainImage,
 )
-from cellulus.methods import ObjectCentric, SpatialEmbedding
+from cellulus.methods import ObjectCentric, PointMarker, SpatialEmbedding
 from cellulus.pipeline.measure import LOOKED_AT, measure
+from cellulus.pipeline.pairing import TABLES
 from cellulus.pipeline.samples import open_training
 from cellulus.space import Length, Unit
 
@@ -81,7 +82,13 @@ class Proposal:
     summary: tuple[str, ...]
 
 
-def init(images: Sequence[str], *, masks: Sequence[str] = (), base: Path | None = None) -> Proposal:
+def init(
+    images: Sequence[str],
+    *,
+    masks: Sequence[str] = (),
+    points: Sequence[str] = (),
+    base: Path | None = None,
+) -> Proposal:
     """Look at images and propose an experiment.
 
     Parameters
@@ -90,6 +97,8 @@ def init(images: Sequence[str], *, masks: Sequence[str] = (), base: Path | None 
         Paths, globs, URLs, or folders of images.
     masks
         The same of what is drawn on them, one for each of `images`; then that is learnt from.
+    points
+        Tables or labels with a point per cell, likewise.
     base
         The folder that the text will lie in; paths are written relative to it.
 
@@ -103,7 +112,8 @@ def init(images: Sequence[str], *, masks: Sequence[str] = (), base: Path | None 
     MissingError, InputError, StorageError
         If there are no images, or one cannot be read.
     InputError
-        If some are flat and some are volumes, or if masks do not fit the images.
+        If some are flat and some are volumes, or if masks or points do not fit the images; if both
+        are given.
     """
     patterns = [pattern for image in images for pattern in _patterns(image)]
     opened = [readers.open_image(path) for pattern in patterns for path in readers.expand(pattern)]
@@ -112,13 +122,16 @@ def init(images: Sequence[str], *, masks: Sequence[str] = (), base: Path | None 
     seen = [_look(image, channels) for image in _spread(opened)]
     diameter, diameter_note = _diameter(seen)
     summary = (*_describe(opened), channel_note, f"object diameter: {diameter_note}")
-    entries = _pairs(patterns, masks) if masks else _alone(patterns)
+    drawn = {name: given for name, given in (("masks", masks), ("points", points)) if given}
+    if len(drawn) > 1:
+        raise InputError("--points", expected="masks or points to learn from", found="both")
+    entries = _pairs(patterns, *next(iter(drawn.items()))) if drawn else _alone(patterns)
     data = Data(object_diameter=diameter, channels=channels, **entries)
     is_flat = len(opened[0].space) == 2
-    choices = _choices(is_flat=is_flat, has_masks=bool(masks))
+    choices = _choices(is_flat=is_flat, learnt_from="".join(drawn))
     experiment = Experiment(data=data, **choices)
-    if masks:
-        open_training(experiment)  # refuses masks that do not fit
+    if drawn:
+        open_training(experiment)  # refuses what does not fit
     notes: dict[Key, str] = {("data", "object_diameter"): f"Here {diameter_note}."}
     if not is_flat:
         notes["network", "features"] = "Here half of the default, because volumes are costly."
@@ -130,12 +143,14 @@ def init(images: Sequence[str], *, masks: Sequence[str] = (), base: Path | None 
     return Proposal(experiment, text, lines)
 
 
-def _choices(*, is_flat: bool, has_masks: bool) -> dict[str, Any]:
+def _choices(*, is_flat: bool, learnt_from: str) -> dict[str, Any]:
     """Return the method, and what makes volumes affordable: an eighth of the work, or less."""
+    if learnt_from:
+        method = SpatialEmbedding() if learnt_from == "masks" else PointMarker()
+        slim = {} if is_flat else {"network": SLIM, "train": Train(batch_size=2)}
+        return {"method": method, **slim}
     if is_flat:
-        return {"method": SpatialEmbedding()} if has_masks else {}
-    if has_masks:
-        return {"method": SpatialEmbedding(), "network": SLIM, "train": Train(batch_size=2)}
+        return {}
     return {"method": ObjectCentric(passes=8), "network": SLIM, "train": Train(batch_size=4)}
 
 
@@ -144,20 +159,20 @@ def _alone(patterns: list[str]) -> dict[str, Any]:
     return {"apply": [ApplyImage(image=absolute(path, Path())) for path in _shortened(patterns)]}
 
 
-def _pairs(patterns: list[str], masks: Sequence[str]) -> dict[str, Any]:
-    """Return the images, each with its masks, as what to learn from."""
-    drawn = [pattern for mask in masks for pattern in _patterns(mask)]
+def _pairs(patterns: list[str], what: str, given: Sequence[str]) -> dict[str, Any]:
+    """Return the images, each with its masks or points, as what to learn from."""
+    drawn = [pattern for one in given for pattern in _patterns(one)]
     if len(drawn) != len(patterns):
         raise InputError(
-            "--masks",
+            f"--{what}",
             expected=f"one for each of {', '.join(patterns)}",
             found=", ".join(drawn),
-            remedy="give images as a folder or a quoted glob, and masks likewise",
+            remedy="give images as a folder or a quoted glob, and these likewise",
         )
     # As they were given: a glob in their place would pair them by name.
     both = ([absolute(path, Path()) for path in side] for side in (patterns, drawn))
     pairs = zip(*both, strict=True)
-    return {"train": [TrainImage(image=image, masks=mask) for image, mask in pairs]}
+    return {"train": [TrainImage(image=image, **{what: mark}) for image, mark in pairs]}
 
 
 def name_of(images: Sequence[str]) -> str:
@@ -169,11 +184,11 @@ def name_of(images: Sequence[str]) -> str:
 
 
 def _patterns(image: str) -> list[str]:
-    """Return what is to be expanded: for a folder of images, a glob per type of file."""
+    """Return what is to be expanded: for a folder of images or tables, a glob per type of file."""
     path = Path(image)
     if "://" in image or not path.is_dir() or readers.accepts(image):
         return [image]
-    inside = [entry for entry in sorted(path.iterdir()) if readers.accepts(entry)]
+    inside = [e for e in sorted(path.iterdir()) if readers.accepts(e) or e.suffix in TABLES]
     if not inside:
         raise InputError(
             image, expected="an image, or a folder of images", found="a folder without any"
