@@ -27,6 +27,7 @@ class Scene:
     prediction: np.ndarray
     image: np.ndarray
     spacing: tuple
+    points: np.ndarray | None = None
 
     @property
     def whole(self):
@@ -36,7 +37,8 @@ class Scene:
         region = region or self.whole
         part = (slice(None), *region)
         origin = tuple(s.start for s in region)
-        return Observation(self.prediction[part], self.image[part], self.spacing, origin)
+        seen = self.prediction[part], self.image[part]
+        return Observation(*seen, self.spacing, origin, self.points)
 
 
 def grid(shape, spacing):
