@@ -124,7 +124,7 @@ def test_the_exit_codes_are_those_of_the_help(capsys):
 def test_the_experiment_file_is_valid(block):
     experiment = parse(block, source="README.md", base=Path())
     drawn = [entry.truth for entry in experiment.data.apply]
-    drawn += [entry.masks for entry in experiment.data.train]
+    drawn += [entry.masks or entry.points for entry in experiment.data.train]
     assert any(drawn)
 
 
