@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cellulus.data.batches import Crop
 from cellulus.data.augment import Augmentation, displacement, follow, turn, warp
+from cellulus.data.batches import Crop
 from cellulus.data.masks import IGNORED
 
 SHAPES = st.lists(st.integers(1, 40), min_size=2, max_size=3).map(tuple)
@@ -28,7 +28,7 @@ def crop_of_balls(shape, seed, count=6, radius=5.0):
         away = ((middles - centre.reshape(-1, *[1] * len(shape))) ** 2).sum(axis=0)
         labels[(away <= radius**2) & (labels == 0)] = number
     labels[rng.random(shape) < 0.02] = IGNORED
-    return Crop(middles.astype(np.float32), labels, centres.astype(np.float32)).numbered()
+    return Crop(middles.astype(np.float32), labels, centres.astype(np.float32))
 
 
 @given(SHAPES, st.integers(0, 10**6))
@@ -159,29 +159,53 @@ def test_what_is_annotated_does_not_change_what_is_drawn():
     assert np.array_equal(with_masks, change(Crop(crop.image), np.random.default_rng(5)).image)
 
 
-def test_an_object_that_is_pushed_out_of_the_crop_is_gone():
+def test_an_object_that_is_pushed_out_of_the_crop_leaves_its_centre_behind():
     labels = np.zeros((20, 20), np.int32)
     labels[0, 3], labels[10:14, 10:14] = 1, 2
     centres = np.array([[-3.0, 3.5], [12.0, 12.0]], np.float32)
     field = np.zeros((2, 20, 20))
     field[0] = 2.0
-    found = warp(Crop(labels[None].astype(np.float32), labels, centres), field).numbered()
-    assert found.labels.max() == 1
-    assert (found.labels == 1).sum() == 16
-    assert np.allclose(found.centres, [[10.0, 12.0]])
+    found = warp(Crop(labels[None].astype(np.float32), labels, centres), field)
+    assert not (found.labels == 1).any()
+    assert (found.labels == 2).sum() == 16
+    assert np.allclose(found.centres, [[-5.0, 3.5], [10.0, 12.0]])
     assert (found.labels[-2:] == IGNORED).all()
 
 
-def test_numbers_have_no_gaps_after_augmentation():
+def test_numbers_are_those_of_the_centres_whether_objects_are_left_or_not():
     labels = np.arange(1, 401, dtype=np.int32).reshape(20, 20)
     centres = (np.argwhere(labels) + 0.5).astype(np.float32)
     crop = Crop(labels[None].astype(np.float32), labels, centres)
     for seed in range(5):
         found = Augmentation(1.0, 0.0, ())(crop, np.random.default_rng(seed))
-        count = len(found.centres)
-        assert 200 < count < 400
-        there = np.unique(found.labels)
-        assert there[there > 0].tolist() == list(range(1, count + 1))
+        there = np.unique(found.labels[found.labels > 0])
+        assert 200 < len(there) < len(found.centres) == 400
+        for label in there:  # each is one voxel, stretched a little
+            middle = np.argwhere(found.labels == label).mean(axis=0) + 0.5
+            assert np.abs(middle - found.centres[label - 1]).max() < 1.2
+
+
+@pytest.mark.parametrize("shape", [(40, 44), (16, 18, 20)])
+def test_points_move_with_the_image_inside_of_the_crop_and_outside(shape):
+    """All labels are one, so that no number tells a point from another: their order does."""
+    rng, labels = np.random.default_rng(0), np.ones(shape, np.int32)
+    labels[0], labels[-1] = 0, IGNORED
+    centres = rng.uniform(-8, np.array(shape) + 8, (20, len(shape))).astype(np.float32)
+    inside = ((centres > 2) & (centres < np.array(shape) - 2)).all(axis=1)
+    places = (np.stack(np.indices(shape)) + 0.5).astype(np.float32)  # where a voxel came from
+    change = Augmentation(0.5, 0.0, every_pair(len(shape)))
+    for seed in range(5):
+        found = change(Crop(places, labels, centres), np.random.default_rng(seed))
+        assert found.centres.dtype == np.float32
+        assert found.centres.shape == centres.shape
+        for was, now in zip(centres[inside], found.centres[inside], strict=True):
+            came = found.image[(slice(None), *np.floor(now).astype(int))]
+            assert np.abs(came - was).max() < 1.5
+        # What is outside stays outside, about as far.
+        extent = np.array(found.labels.shape)
+        out = np.maximum(-found.centres, found.centres - extent).max(axis=1)
+        before = np.maximum(-centres, centres - np.array(shape)).max(axis=1)
+        assert np.abs(out - before)[before > 0].max() < 2.5
 
 
 def test_a_crop_without_objects_is_augmented_too():

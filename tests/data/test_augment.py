@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellulus.data import augment
-from cellulus.data.batches import Crop
 from cellulus.data.augment import Augmentation, relight
+from cellulus.data.batches import Crop
 
 SHAPES = st.lists(st.integers(1, 40), min_size=2, max_size=3).map(tuple)
 

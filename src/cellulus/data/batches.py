@@ -23,22 +23,17 @@ class Crop(NamedTuple):
     image
         ``(C, *S)`` float32.
     labels
-        ``(*S)`` int32: `IGNORED`, 0 for background, from 1 on the objects; None without masks.
+        ``(*S)`` int32: `IGNORED`, 0 for background, from 1 on the objects, or 1 where there may be
+        some; None where nothing is annotated.
     centres
-        Of the objects, ``(n, ndim)`` float32 from the crop's first corner, so that voxel ``i``
-        has its middle at ``i + 0.5`` [canonical voxel]; may lie outside. None without masks.
+        Of the objects, whether the crop shows them or not, ``(n, ndim)`` float32 from its first
+        corner, so that voxel ``i`` has its middle at ``i + 0.5`` [canonical voxel]; may lie
+        outside. None where nothing is annotated.
     """
 
     image: NDArray[np.float32]
     labels: NDArray[np.int32] | None = None
     centres: NDArray[np.float32] | None = None
-
-    def numbered(self) -> Crop:
-        """Return the crop with the objects that it shows alone, numbered without gaps."""
-        if self.labels is None or self.centres is None:
-            return self
-        labels, shown = number(self.labels)
-        return Crop(self.image, labels, self.centres[shown])
 
 
 class Batch(NamedTuple):
@@ -49,9 +44,9 @@ class Batch(NamedTuple):
     image
         ``(B, C, *S)`` float32.
     labels
-        ``(B, *S)`` int32, as of a `Crop`; None without masks.
+        ``(B, *S)`` int32, as of a `Crop`; None where nothing is annotated.
     centres
-        ``(B, N, ndim)`` float32, NaN beyond a crop's objects; None without masks.
+        ``(B, N, ndim)`` float32, NaN beyond a crop's objects; None where nothing is annotated.
     """
 
     image: NDArray[np.float32]
@@ -60,7 +55,7 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, crops: Sequence[Crop]) -> Batch:
-        """Put crops together, which all have masks or all have none."""
+        """Put crops together, of which all are annotated or none is."""
         image = np.stack([crop.image for crop in crops])
         labels = [crop.labels for crop in crops if crop.labels is not None]
         found = [crop.centres for crop in crops if crop.centres is not None]
