@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from cellulus.data import writer
+from cellulus.data.points import Points, write_points
 from cellulus.data.readers import open_volumes
 from cellulus.errors import MissingError
 from cellulus.experiment.sections import ApplyImage, Data, Experiment
 from cellulus.ops.scores import Scores, evaluate_labels
 from cellulus.pipeline import pages
 from cellulus.pipeline.pages import write_report
-from cellulus.pipeline.prediction import Facts
+from cellulus.pipeline.prediction import Facts, points_path
 from cellulus.runs import Run
 from cellulus.space import VoxelSize
 
@@ -34,7 +35,7 @@ class Place:
         self.folder, self.entries = folder, []
         self.run = None
 
-    def add(self, name, labels, truth=None):
+    def add(self, name, labels, truth=None, sure="uncertainty", points=None):
         axes, shape = "zyx"[-labels.ndim :], labels.shape
         image = write(self.folder / f"{name}.zarr", (labels > 0).astype(np.float32), axes)
         facts = Facts(
@@ -46,8 +47,11 @@ class Place:
         write(
             self.folder / "run" / "predictions" / f"{name}.zarr", said.astype(np.float16),
             "c" + axes, attributes=facts.model_dump(mode="json"),
-            channel_names=(*(f"offset_{axis}" for axis in axes), "uncertainty"),
+            channel_names=(*(f"offset_{axis}" for axis in axes), sure),
         )  # fmt: skip
+        if points is not None:
+            predicted = self.folder / "run" / "predictions" / f"{name}.zarr"
+            write_points(points_path(predicted), Points.of(np.array(points, float)))
         write(self.folder / "run" / "labels" / f"{name}.zarr", labels, axes, "labels")
         path = None
         if truth is not None:
@@ -168,10 +172,36 @@ def test_large_images_are_shown_in_part(place, monkeypatch):
     )
     place.page()
     ((cases, more),) = shown
-    assert cases[0].labels.shape == cases[0].uncertainty.shape == (20, 20)
+    assert cases[0].labels.shape == cases[0].confidence.values.shape == (20, 20)
     assert np.array_equal(cases[0].labels, squares(24)[10:30, 15:35])
     assert cases[0].part == "y 10-30 of 40, x 15-35 of 50"
     assert more["table"][0]["n_pred"] == 24
+
+
+@pytest.mark.parametrize("sure", ["uncertainty", "seediness", "presence", "else"])
+def test_the_channel_that_tells_how_sure_it_is_is_shown_by_its_name(place, monkeypatch, sure):
+    place.add("img", squares(4), sure=sure)
+    shown = []
+    monkeypatch.setattr(pages, "render", lambda *_, cases, **more: shown.extend(cases) or "")
+    place.page()
+    (case,) = shown
+    assert (case.confidence and case.confidence.name) == (None if sure == "else" else sure)
+    assert case.marks is None
+
+
+@pytest.mark.parametrize("lead", [(), (3.0,)])
+def test_points_of_a_prediction_are_shown_where_they_are(place, monkeypatch, lead):
+    shape = (6, 40, 50) if lead else (40, 50)
+    monkeypatch.setattr(pages, "_SHOWN", {2: 20, 3: 20})
+    inside, outside = (*lead, 10.0, 15.0), (*lead, 9.0, 15.0)
+    last, beyond = (*lead, 29.4, 34.4), (*lead, 29.6, 34.0)
+    place.add("img", squares(24, shape), sure="presence", points=[outside, inside, last, beyond])
+    shown = []
+    monkeypatch.setattr(pages, "render", lambda *_, cases, **more: shown.extend(cases) or "")
+    place.page()
+    (case,) = shown
+    assert case.marks.positions.tolist() == [[*lead, 0.0, 0.0], pytest.approx([*lead, 19.4, 19.4])]
+    assert case.marks.near == (5.0,) * len(shape)  # a quarter of 20
 
 
 def test_labels_or_predictions_that_are_gone_are_missed(place):

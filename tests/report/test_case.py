@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cellulus.errors import InputError
-from cellulus.report.case import Case
+from cellulus.report.case import Case, Confidence, Marks
 from cellulus.space import VoxelSize
 
 GIVEN = {
@@ -22,13 +22,25 @@ def test_arrays_on_one_grid_are_taken():
         ("image", np.zeros((40, 60), np.float32)),
         ("image", np.zeros((0, 40, 60), np.float32)),
         ("offsets", np.zeros((3, 40, 60), np.float32)),
-        ("uncertainty", np.zeros((1, 40, 60), np.float32)),
+        ("marks", Marks(np.zeros((5, 3)), (1.0, 1.0))),
+        ("marks", Marks(np.zeros((5, 2)), (1.0, 1.0, 1.0))),
+        ("marks", Marks(np.zeros(2), (1.0, 1.0))),
         ("truth", np.zeros((40, 61), np.uint32)),
     ],
 )
 def test_arrays_on_another_grid_are_refused(what, array):
     with pytest.raises(InputError, match=f"{what} of img"):
         Case("img", **(GIVEN | {what: array}))
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "presence"])
+def test_confidence_on_another_grid_is_refused_by_its_name(name):
+    with pytest.raises(InputError, match=f"{name} of img"):
+        Case("img", **GIVEN, confidence=Confidence(name, np.zeros((1, 40, 60), np.float32)))
+
+
+def test_no_points_are_points_too():
+    assert Case("img", **GIVEN, marks=Marks(np.zeros((0, 2)), (1.0, 1.0))).marks is not None
 
 
 def test_labels_of_another_dimension_are_refused():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cellulus.report import colour
-from cellulus.report.case import Case
+from cellulus.report.case import Case, Confidence
 from cellulus.report.figures import LINE, outline, robust_range, sheet
 from cellulus.space import VoxelSize
 
@@ -114,10 +114,12 @@ def test_each_cut_shows_the_components_that_lie_in_it():
     assert (xz == down).all()
 
 
-@pytest.mark.parametrize("what", ["uncertainty", "seediness"])
+@pytest.mark.parametrize("what", ["uncertainty", "seediness", "presence"])
 def test_confidence_keeps_its_order(what):
     values = np.linspace(0.2, 3.0, 400).reshape(20, 20).astype(np.float32)
-    panel = panels(case(np.zeros((20, 20), np.uint32), **{what: values}))[what.capitalize()]
+    confidence = Confidence(what, values)
+    panel = panels(case(np.zeros((20, 20), np.uint32), confidence=confidence))[what.capitalize()]
+    assert panel.unit == ("canonical voxels" if what == "uncertainty" else "")
     low, high = panel.span
     assert 0.2 < low < 0.3
     assert 2.9 < high < 3.0

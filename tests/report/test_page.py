@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cellulus.report.case import Case
+from cellulus.report.case import Case, Confidence, Marks
 from cellulus.report.markup import NOTHING
 from cellulus.report.page import render
 from cellulus.space import VoxelSize
@@ -61,7 +61,7 @@ def flat_case(name="img", *, truth=True, empty=False, unit="um"):
         labels,
         VoxelSize((0.5, 0.5), unit),
         generator.normal(size=(2, 48, 64)).astype(np.float32),
-        generator.random((48, 64)).astype(np.float32),
+        Confidence("uncertainty", generator.random((48, 64)).astype(np.float32)),
         truth=np.roll(labels, 3, 1) if truth else None,
         scores={"f1": 0.5, "seg": None} if truth else None,
         why="Lowest F1 of 3 images",
@@ -75,8 +75,9 @@ def deep_case():
     image = generator.random((1, *labels.shape)).astype(np.float32)
     offsets = generator.normal(size=(3, *labels.shape)).astype(np.float32)
     return Case(
-        "vol", image, labels, VoxelSize((2.0, 0.5, 0.5), "um"), offsets, image[0], truth=labels
-    )
+        "vol", image, labels, VoxelSize((2.0, 0.5, 0.5), "um"), offsets,
+        Confidence("presence", image[0]), Marks(np.array([[5.0, 8, 10]]), (1, 4, 4)), labels,
+    )  # fmt: skip
 
 
 def curves(steps=300):
@@ -197,6 +198,17 @@ def test_every_picture_is_described_and_has_its_true_size():
     assert {"role": "img"}.items() <= reader.all("svg")[0].items()
 
 
+def test_rings_are_explained_beside_the_places_of_the_cuts():
+    reader = Reader(whole())
+    assert "Input and points" in reader.text
+    assert "a point for each cell" in reader.text
+    assert "Presence" in reader.text
+    assert [a["class"] for a in reader.all("i") if a.get("class") == "ring"] == ["ring"]
+    assert "xy at z = " in reader.text
+    without = Reader(whole(cases=[flat_case()]))
+    assert "a point for each cell" not in without.text
+
+
 def test_scale_bar_only_where_lengths_are_known():
     bars = [s for s in Reader(whole(cases=[flat_case()])).all("span") if s.get("class") == "bar"]
     assert [b["style"] for b in bars] == ["width:15.625%"]  # 5 um of 32 um
@@ -285,7 +297,8 @@ def test_a_page_of_pure_noise_stays_light():
         labels,
         VoxelSize((1.0, 1.0)),
         generator.normal(size=(2, *shape)).astype(np.float32),
-        generator.random(shape).astype(np.float32),
+        Confidence("uncertainty", generator.random(shape).astype(np.float32)),
+        Marks(generator.random((4096, 2)) * 1023, (1.0, 1.0)),
         labels[::-1].copy(),
     )
     assert 3 * len(render("noise", cases=[case])) < 5_200_000

@@ -13,9 +13,10 @@ import numpy as np
 from cellulus.data.readers import open_image, open_volumes
 from cellulus.files import write_text
 from cellulus.ops.scores import Scores
+from cellulus.pipeline.objects import CONFIDENCE
 from cellulus.pipeline.prediction import Prediction
 from cellulus.pipeline.samples import open_samples
-from cellulus.report.case import Case
+from cellulus.report.case import Case, Confidence, Marks
 from cellulus.report.page import render
 from cellulus.report.rows import choose, image_rows, pooled_scores
 from cellulus.space import blocks
@@ -101,7 +102,8 @@ def _case(run: Run, sample: Sample, labels: Volume, row: Mapping[str, Any], why:
     region = _middle(labels.shape)
     prediction = Prediction.open(run.predictions / f"{labels.name}.zarr")
     said = prediction.read(region)
-    sure = open_image(prediction.volume.path).channel_names[-1]
+    names = open_image(prediction.volume.path).channel_names
+    sure = names[-1] if names else ""
     numbers = {k: v for k, v in row.items() if k not in {"name", "n_true", "n_pred"}}
     return Case(
         name=labels.name,
@@ -109,13 +111,24 @@ def _case(run: Run, sample: Sample, labels: Volume, row: Mapping[str, Any], why:
         labels=labels.read(region)[0],
         voxel_size=prediction.image.voxel_size,
         offsets=None if prediction.facts.fused else said[: labels.ndim],
-        uncertainty=said[-1] if sure == "uncertainty" else None,
-        seediness=said[-1] if sure == "seediness" else None,
+        confidence=Confidence(sure, said[-1]) if sure in CONFIDENCE else None,
+        marks=_marks(prediction, region),
         truth=sample.truth.read(region)[0].astype(np.uint32) if sample.truth else None,
         scores=numbers or None,
         why=why,
         part=_words(region, labels.shape),
     )
+
+
+def _marks(prediction: Prediction, region: Region) -> Marks | None:
+    """Return the points in a region, if there are points; near a cut is a quarter of a diameter."""
+    if prediction.points is None:
+        return None
+    first, stop = np.array([(part.start, part.stop) for part in region]).T
+    points = prediction.points
+    inside = ((points >= first - 0.5) & (points < stop - 0.5)).all(axis=1)
+    facts = prediction.facts
+    return Marks(points[inside] - first, tuple(facts.object_voxels / 4 / z for z in facts.zoom))
 
 
 def _middle(shape: tuple[int, ...]) -> Region:

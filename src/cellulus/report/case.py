@@ -20,6 +20,38 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class Confidence:
+    """How sure the network was, voxel by voxel.
+
+    Attributes
+    ----------
+    name
+        Of the channel: ``"uncertainty"``, ``"seediness"``, ``"presence"``.
+    values
+        ``(*S)``; an uncertainty is a length [canonical voxel], the others are from 0 to 1.
+    """
+
+    name: str
+    values: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Points that cells were cut out with.
+
+    Attributes
+    ----------
+    positions
+        ``(n, ndim)``, on the grid of the case; voxel ``i`` has its middle at ``i`` [voxel].
+    near
+        How far from a cut a point is still drawn on it, along each axis [voxel].
+    """
+
+    positions: NDArray[np.float64]
+    near: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
     """One image, or a part of one, with everything known about it on the same grid.
 
@@ -35,10 +67,10 @@ class Case:
         Extent of a voxel of this grid, ``(z,) y, x``.
     offsets
         Predicted offsets, ``(ndim, *S)`` in axis order [canonical voxel], if any.
-    uncertainty
-        Of the offsets, ``(*S)`` [canonical voxel], if any.
-    seediness
-        How sure it is that there is an object, ``(*S)``, 0 to 1, if that was predicted.
+    confidence
+        How sure the network was, if it said so.
+    marks
+        Points that were given or found, if the method needs any.
     truth
         True objects, ``(*S)``, if known.
     scores
@@ -59,8 +91,8 @@ class Case:
     labels: NDArray[np.unsignedinteger[Any]]
     voxel_size: VoxelSize
     offsets: NDArray[np.floating[Any]] | None = None
-    uncertainty: NDArray[np.floating[Any]] | None = None
-    seediness: NDArray[np.floating[Any]] | None = None
+    confidence: Confidence | None = None
+    marks: Marks | None = None
     truth: NDArray[np.unsignedinteger[Any]] | None = None
     scores: Mapping[str, float | None] | None = None
     why: str = ""
@@ -74,10 +106,14 @@ class Case:
         }
         if self.offsets is not None:
             expected["offsets"] = (self.offsets.shape, self.offsets.shape == (ndim, *shape))
-        for name in ("uncertainty", "seediness", "truth"):
-            values = getattr(self, name)
-            if values is not None:
-                expected[name] = (values.shape, values.shape == shape)
+        if self.confidence is not None:
+            values = self.confidence.values
+            expected[self.confidence.name] = (values.shape, values.shape == shape)
+        if self.truth is not None:
+            expected["truth"] = (self.truth.shape, self.truth.shape == shape)
+        if self.marks is not None:
+            found = self.marks.positions.shape
+            expected["marks"] = (found, found[1:] == (ndim,) == (len(self.marks.near),))
         for what, (found, fits) in expected.items():
             if not fits:
                 raise InputError(

@@ -34,6 +34,11 @@ FALSE: RGB = (86, 180, 255)
 """Orange and sky blue differ for every common colour vision."""
 CHANNELS = ((0, 255, 120), (255, 60, 220), (60, 140, 255), (255, 210, 60))
 """Of images with several channels, in order."""
+POINT: RGB = (255, 88, 70)
+RIM: RGB = (16, 16, 16)
+"""Of rings around points: bright red with a dark rim, which no grey and no channel looks like."""
+GREYS = 254
+"""Of an image with one channel; rings fit into the same palette."""
 LEVELS = 64
 """Greys below outlines; few, so that outlines fit into the same palette."""
 
@@ -114,7 +119,7 @@ def grey(values: NDArray[Any], levels: int = 256) -> NDArray[np.uint8]:
 def composite(channels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return channels ``(C, *shape)`` in 0..1 as one picture, each in its own colour."""
     if len(channels) == 1:
-        return grey(channels[0])
+        return grey(channels[0], GREYS)
     mixed = np.zeros((*channels.shape[1:], 3), np.float32)
     for k, channel in enumerate(channels):
         colour = np.array(CHANNELS[k % len(CHANNELS)], np.float32)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cellulus.report import colour
+from cellulus.report import colour, rings
 from cellulus.report.agreement import Agreement, compare
 from cellulus.report.cuts import Cut, draw_field, magnify, plan
 
@@ -21,9 +21,18 @@ if TYPE_CHECKING:
 
     from cellulus.report.case import Case
 
-Legend = Literal["", "wheel", "ramp", "agreement"]
+Legend = Literal["", "wheel", "ramp", "agreement", "marks"]
 LINE = 2
 """Width of outlines on the canvas [pixel]; a page shows it at half the size or more."""
+CONFIDENCE = {
+    "uncertainty": (
+        "How much the offsets vary when the input is disturbed.",
+        "canonical voxels",
+    ),
+    "seediness": ("How sure it is that there is an object; highest in the middle of one.", ""),
+    "presence": ("How sure it is that there is a cell at all.", ""),
+}
+"""What to know about the channels that tell how sure a prediction is, and their units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +77,7 @@ def sheet(case: Case) -> Sheet:
     cuts = plan(guide, case.voxel_size)
     base = tuple(_contrast(case, cut) for cut in cuts)
     panels = [
-        Panel("Input", _input_note(case), tuple(colour.composite(b) for b in base)),
+        _input(case, cuts, base),
         _outlined("Objects found", case.labels, cuts, base),
     ]
     if case.truth is not None:
@@ -77,12 +86,9 @@ def sheet(case: Case) -> Sheet:
         panels.append(_outlined("Truth", case.truth, cuts, base))
     if case.offsets is not None:
         panels.append(_offsets(case.offsets, case.labels, cuts))
-    if case.uncertainty is not None:
-        note = "How much the offsets vary when the input is disturbed."
-        panels.append(_ramp("Uncertainty", note, case.uncertainty, cuts, "canonical voxels"))
-    if case.seediness is not None:
-        note = "How sure it is that there is an object; highest in the middle of one."
-        panels.append(_ramp("Seediness", note, case.seediness, cuts))
+    if case.confidence is not None:
+        name, values = case.confidence.name, case.confidence.values
+        panels.append(_ramp(name.capitalize(), *CONFIDENCE[name], values, cuts))
     return Sheet(cuts, tuple(panels))
 
 
@@ -132,10 +138,25 @@ def _contrast(case: Case, cut: Cut) -> NDArray[np.float32]:
     return np.stack(drawn)
 
 
-def _input_note(case: Case) -> str:
+def _input(case: Case, cuts: Sequence[Cut], base: Sequence[NDArray[np.float32]]) -> Panel:
+    """Show the image, and a ring around each point where there are points."""
+    pictures = tuple(colour.composite(channels) for channels in base)
+    note = f"{len(case.image)} channels, each in its own colour and contrast."
     if len(case.image) == 1:
-        return "Contrast from the 1st to the 99.7th percentile."
-    return f"{len(case.image)} channels, each in its own colour and contrast."
+        note = "Contrast from the 1st to the 99.7th percentile."
+    if case.marks is None:
+        return Panel("Input", note, pictures)
+    count = rings.draw(pictures, case.marks, cuts)
+    total = len(case.marks.positions)
+    among = f"{count:,} of " if count < total else ""
+    what = "point" if total == 1 else "points"
+    where = " near a cut" if len(cuts) > 1 else ""
+    return Panel(
+        "Input and points",
+        f"{note[:-1]}; {among}{total:,} {what}{where}.",
+        pictures,
+        legend="marks",
+    )
 
 
 def _outlined(
@@ -205,9 +226,7 @@ def _offsets(offsets: NDArray[Any], labels: NDArray[Any], cuts: Sequence[Cut]) -
     return Panel("Offsets", note, pictures, legend="wheel", span=(0.0, longest))
 
 
-def _ramp(
-    title: str, note: str, values: NDArray[Any], cuts: Sequence[Cut], unit: str = ""
-) -> Panel:
+def _ramp(title: str, note: str, unit: str, values: NDArray[Any], cuts: Sequence[Cut]) -> Panel:
     """Colour values between robust ends, on one scale for all cuts."""
     planes = [cut.take(values) for cut in cuts]
     low, high = robust_range(np.concatenate([p.ravel() for p in planes]), 1.0, 99.0)

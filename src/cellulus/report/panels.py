@@ -89,7 +89,10 @@ def _figure(case: Case, drawn: Sheet, panel: Panel, *, first: bool) -> Markup:
     (rows, columns), (_, depth) = (cut.size for cut in drawn.cuts[:2])
     key = _legend(panel)
     if first:
-        key = tag("div", *(tag("span", cut.name()) for cut in drawn.cuts), class_="legend places")
+        places = tag(
+            "div", *(tag("span", cut.name()) for cut in drawn.cuts), class_="legend places"
+        )
+        key = join(places, key)
     fits = depth > _CORNER * (max(rows, columns) + depth)
     corner = tag("div", key if fits else "", class_="corner")
     style = f"grid-template-columns:{columns}fr {depth}fr"
@@ -113,6 +116,7 @@ def _marks(cuts: Sequence[Cut], cut: Cut) -> Markup:
 
 def _legend(panel: Panel) -> Markup:
     low, high = panel.span
+    low = 0.0 if abs(low) < 1e-3 * (high - low) else low  # 6e-08 says no more than 0
     if panel.legend == "wheel":
         wheel = tag("img", src=png(colour.wheel_legend()), alt=_WHEEL, width=48, height=48)
         text = f"Hue: direction. Rim: {_short(high)} canonical voxels or more."
@@ -127,6 +131,9 @@ def _legend(panel: Panel) -> Markup:
         keys = (("matched", "matched"), ("missed", "missed (truth)"), ("false", "false"))
         marks = [tag("span", tag("i", class_=c), words) for c, words in keys]
         return tag("div", *marks, class_="legend keys")
+    if panel.legend == "marks":
+        ring = tag("span", tag("i", class_="ring"), "a point for each cell, given or found")
+        return tag("div", ring, class_="legend keys")
     return Markup("")
 
 
