@@ -193,3 +193,16 @@ def test_images_without_points_make_crops_of_what_may_be_cells_all_the_same():
     batch = Crops([part_of((30, 40), count=0)], (16, 16), 0).batch(0, range(3))
     assert batch.centres.shape == (3, 0, 2)
     assert set(np.unique(batch.labels)) == {0, 1}
+
+
+def test_a_foreground_of_one_plane_may_be_that_of_a_volume():
+    """A stack of two planes has one on a coarser grid, and one plane has no z axis."""
+    _, foreground, points = spots((50, 60))
+    flat = markers(foreground, points)
+    masks, deep = Masks(Volume.of(foreground[None])), np.pad(flat.middles, ((0, 0), (1, 0)))
+    volume = Markers(deep, masks, Scale((1.0,) * 3), REACH, WIDTH)
+    assert volume.shape == (1, 50, 60)
+    region = (slice(-3, 12), slice(20, 40))
+    found = volume.read((slice(-1, 3), *region))
+    assert np.array_equal(found[1], flat.read(region))
+    assert (found[[0, 2, 3]] == IGNORED).all()

@@ -164,7 +164,7 @@ class Markers:
     @property
     def shape(self) -> tuple[int, ...]:
         """Extent of the canonical grid [voxel]."""
-        return self.scale.canonical_shape(self.foreground.labels.shape)
+        return self.scale.canonical_shape(_extent(self.foreground, self.scale))
 
     @property
     def extents(self) -> NDArray[np.float64]:
@@ -212,7 +212,7 @@ def _sources(index: NDArray[np.int64], n: int, size: int, zoom: float) -> NDArra
 
 def _read(masks: Masks, scale: Scale, region: Region) -> NDArray[np.int64]:
     """Return the ids of a part of the canonical grid, mirrored where it reaches outside."""
-    size = masks.labels.shape
+    size = _extent(masks, scale)
     index = [
         _sources(np.arange(part.start, part.stop), n, extent, zoom)
         for part, n, extent, zoom in zip(
@@ -221,4 +221,11 @@ def _read(masks: Masks, scale: Scale, region: Region) -> NDArray[np.int64]:
     ]
     needed = tuple(slice(int(i.min()), int(i.max()) + 1) for i in index)
     inside = (i - part.start for i, part in zip(index, needed, strict=True))
-    return np.asarray(masks.read(needed)[np.ix_(*inside)])
+    ids = masks.read(needed[len(size) - masks.labels.ndim :])
+    return np.asarray(ids.reshape([p.stop - p.start for p in needed])[np.ix_(*inside)])
+
+
+def _extent(masks: Masks, scale: Scale) -> tuple[int, ...]:
+    """Return how many voxels there are along each axis of a scale; a single plane has no z."""
+    shape = masks.labels.shape
+    return (1,) * (len(scale.zoom) - len(shape)) + shape

@@ -125,14 +125,14 @@ def markers_of(
     if points is None:
         points = find_points(experiment, image) if sample.points is None else given(sample, data)
     middles = (points.positions + 0.5) * image.scale.zoom
-    rough, scale = sample.foreground, image.scale
+    rough, scale, unknown = sample.foreground, image.scale, data.unknown
     if rough is None:
         rough = Volume.of(
             find_foreground(experiment, image, middles).astype(np.uint8), name=sample.volume.name
         )
-        scale = Scale((1.0,) * len(image.shape))
+        scale, unknown = Scale((1.0,) * len(image.shape)), None
     reach = method.patch / 2 * width  # type: ignore[union-attr]
-    return Markers(middles, Masks(rough, None, data.unknown), scale, reach, width)
+    return Markers(middles, Masks(rough, None, unknown), scale, reach, width)
 
 
 def find_points(experiment: Experiment, image: Canonical) -> Points:

@@ -70,7 +70,7 @@ def open_parts(experiment: Experiment) -> list[Part]:
 
 
 def fingerprints(parts: Sequence[Part]) -> dict[str, str]:
-    """Return short hashes of images, and of the masks that belong to them, by name."""
+    """Return short hashes of images, and of what is annotated in them, by name."""
     found = {}
     for part in parts:
         name = part.image.volume.name
@@ -78,6 +78,7 @@ def fingerprints(parts: Sequence[Part]) -> dict[str, str]:
         if isinstance(part.annotation, Markers):
             places = part.annotation.middles.tobytes()
             found[f"{name} points"] = hashlib.sha256(places).hexdigest()[:16]
+            found[f"{name} foreground"] = fingerprint(part.annotation.foreground.labels)
         elif part.annotation is not None:
             masks = part.annotation.masks
             found[f"{name} masks"] = fingerprint(masks.labels)
