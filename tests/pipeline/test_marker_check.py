@@ -264,3 +264,15 @@ def test_exchanged_axes_are_seen_in_the_middle_of_a_large_image(flat, monkeypatc
     assert kinds(flat.check())["order"].is_hopeless
     with pytest.raises(InputError, match="exchanged"):
         open_parts(flat.experiment())
+
+
+def test_markers_of_another_image_are_not_believed_though_they_lead_the_search(scene):
+    """A foreground that is found has some at each marker, be it noise."""
+    image, labels, middles = picture(scene.ndim)
+    away = np.argwhere(labels == 0).astype(float)
+    wrong = away[np.random.default_rng(0).permutation(len(away))[: len(middles)]]
+    scene.add(image, wrong)
+    finding = kinds(scene.check())["background"]
+    assert finding.is_hopeless
+    with pytest.raises(InputError, match="background"):
+        open_parts(scene.experiment())

@@ -121,8 +121,7 @@ def measure_fit(
             expected=f"points along {foreground.ndim} axes",
             found=f"shape {positions.shape}",
         )
-    shape = np.array(foreground.shape)
-    voxels = tuple(np.clip(np.floor(positions).astype(np.int64), 0, shape - 1).T)
+    voxels = _voxels(positions, foreground.shape)
     inside = np.ascontiguousarray(foreground > 0)
     pieces, _, sizes = find_pieces(inside, across_corners=True)
     is_marked = np.zeros(len(sizes), np.bool_)
@@ -133,7 +132,7 @@ def measure_fit(
     is_missed = is_large & ~may_be
     return Fit(
         markers=len(positions),
-        in_background=int((foreground[voxels] == 0).sum()),
+        in_background=count_in_background(positions, foreground),
         doubled=_doubled(positions, object_voxels),
         pieces=int(is_large.sum()),
         unmarked=int(is_missed.sum()),
@@ -142,6 +141,18 @@ def measure_fit(
         missed=int(sizes[is_missed].sum()),
         away=_away(positions, pieces, pieces[voxels], object_voxels),
     )
+
+
+def count_in_background(positions: NDArray[np.float64], foreground: NDArray[Any]) -> int:
+    """Return how many points do not lie in the foreground; see `measure_fit`."""
+    return int((foreground[_voxels(positions, foreground.shape)] == 0).sum())
+
+
+def _voxels(
+    positions: NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], ...]:
+    """Return the voxels that points lie in; on the last face it is the last."""
+    return tuple(np.clip(np.floor(positions).astype(np.int64), 0, np.array(shape) - 1).T)
 
 
 def _touching(pieces: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:

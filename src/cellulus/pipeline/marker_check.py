@@ -15,10 +15,10 @@ from cellulus.data.normalise import estimate
 from cellulus.data.points import Points, misordered
 from cellulus.data.volume import Volume
 from cellulus.errors import GateError, InputError
-from cellulus.ops.marker_fit import measure_fit
+from cellulus.ops.marker_fit import count_in_background, measure_fit
 from cellulus.pipeline.extents import object_width
 from cellulus.pipeline.marker_findings import Finding, Looked, findings, summary
-from cellulus.pipeline.marking import given, markers_of, role
+from cellulus.pipeline.marking import find_foreground, given, markers_of, role
 from cellulus.pipeline.samples import canonical, common_kind, open_training
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cellulus.data.annotations import Markers
     from cellulus.data.canonical import Canonical
     from cellulus.experiment.sections import Data, Experiment
+    from cellulus.methods import PointMarker
     from cellulus.pipeline.samples import Sample
     from cellulus.space import Region
 
@@ -191,16 +192,27 @@ def _look(
     fit = measure_fit(
         middles - start, markers.read(region), markers.width, is_cut=is_cut or is_part
     )
+    part = replace(image, volume=_read(image.volume, window)) if is_part else image
+    if _is_led(experiment, sample):
+        unseen = find_foreground(experiment, part, np.zeros((0, len(window))))
+        in_background = count_in_background(middles - first * zoom, unseen)
+        fit = replace(fit, in_background=in_background)
     order = None
     if isinstance(sample.points, str):
         channel = role(experiment.data.marker, experiment.data, "data.marker") or 0
-        volume = replace(image.volume, channels=(image.volume.channels[channel],))
         positions = np.clip(middles / zoom - 0.5 - first, 0, stop - first - 1)
-        order = misordered(Points.of(positions), volume.read(window)[0])
+        order = misordered(Points.of(positions), part.volume.read()[channel])
     origin = "found" if sample.points is None else "a table"
     if isinstance(sample.points, Volume):
         origin = "labels"
     return Looked(image.volume.name, origin, fit, order, is_part)
+
+
+def _is_led(experiment: Experiment, sample: Sample) -> bool:
+    """Return whether points that are given lead the search for foreground: some is at each then."""
+    method: PointMarker = experiment.method  # type: ignore[assignment]
+    is_found = sample.foreground is None and method.foreground == "graph_cut"
+    return is_found and sample.points is not None
 
 
 def _judge(looked: Sequence[Looked], images: int, markers: int | None) -> MarkerCheck:

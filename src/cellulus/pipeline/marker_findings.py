@@ -180,8 +180,11 @@ def _background(looked: Sequence[Looked]) -> Finding | None:
         "background",
         expected="markers in the foreground, most of them at least",
         found=found,
-        remedy="see that markers and foreground belong to these images, that the foreground "
-        "not 0 where cells are, and that data.marker and data.cell are the right channels",
+        remedy="see that markers and foreground belong to these images, and that data.marker and "
+        "data.cell are the right channels; if cells are too faint to be found, give "
+        "data.train.foreground, not 0 where they are"
+        if wrong > total.markers / 2
+        else "nothing is there that they could be the cells of",
         is_hopeless=wrong > total.markers / 2,
     )
 
