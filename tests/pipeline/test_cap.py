@@ -18,7 +18,7 @@ from cellulus.experiment.sections import (
     Segment,
     Train,
 )
-from cellulus.methods import ObjectCentric, SpatialEmbedding
+from cellulus.methods import ObjectCentric, PointMarker, SpatialEmbedding
 from cellulus.pipeline import memory
 from cellulus.pipeline.cap import fit_block, fit_reshaping, fit_tile, fit_training
 from cellulus.pipeline.cuts import Subject
@@ -147,10 +147,22 @@ def test_training_that_is_set_is_never_changed_but_refused():
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-@pytest.mark.parametrize("method", [ObjectCentric(), SpatialEmbedding()], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "method", [ObjectCentric(), SpatialEmbedding(), PointMarker()], ids=lambda m: m.name
+)
 def test_training_as_it_is_by_default_fits_a_small_gpu(method, ndim):
     made = fit_training(Experiment(method=method), ndim, 1)
     assert memory.training(made, ndim, 1) <= 4e9
+
+
+def test_finding_points_counts_where_it_takes_most():
+    """In volumes, of which a margin on every side makes most."""
+    small = Network(features=1, head_features=1, depth=0)
+    with_points, without = (
+        memory.predicting(Experiment(method=method, network=small), subject(3))
+        for method in (PointMarker(), SpatialEmbedding())
+    )
+    assert with_points > without
 
 
 def test_a_crop_that_no_small_gpu_could_take_is_taken_one_by_one():

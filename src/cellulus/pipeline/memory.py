@@ -23,6 +23,8 @@ BASE = 620_000_000
 """A process that has imported all that `cellulus run` needs [byte]."""
 CONVOLUTIONS = 1.15
 """What convolutions need beside their inputs and outputs, as a factor."""
+MARKED = 64
+"""While blobs are looked for in a tile and what lies around it, per voxel [byte]."""
 SPECKS = 40
 """While the noise of a tile is drawn, per voxel [byte]."""
 READING = 1.1
@@ -65,7 +67,18 @@ def predicting(experiment: Experiment, subject: Subject) -> int:
     # As it is stored, then normalised in two steps, then on both grids.
     size = subject.itemsize
     read = inputs * max((size + 8) * source, 4 * (source + math.prod(outer)))
-    return round(BASE + weights + max(asked, drawn, read))
+    return round(BASE + weights + max(asked, drawn, read, _marking(experiment, subject)))
+
+
+def _marking(experiment: Experiment, subject: Subject) -> float:
+    """Return what finding the points of a tile needs, where the method has some [byte]."""
+    if experiment.method.needs != "points":
+        return 0.0
+    from cellulus.ops import blobs  # compiles, and few plans need it
+
+    core = cuts.tiling(experiment, subject).core
+    margin = 2 * blobs.reach(subject.object_voxels, len(core))
+    return (MARKED + 4.0 * subject.inputs) * math.prod(n + margin for n in core)
 
 
 def segmenting(experiment: Experiment, subject: Subject) -> list[int]:
