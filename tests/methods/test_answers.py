@@ -7,6 +7,7 @@ import torch
 
 from cellulus.methods.answers import activate, margins_of
 from cellulus.methods.bounds import FARTHEST, MARGINS
+from cellulus.methods.point_marker.settings import PointMarker
 from cellulus.methods.spatial_embedding.settings import SpatialEmbedding
 
 DIAMETER = 20.0
@@ -35,6 +36,17 @@ def test_every_component_is_by_its_formula(ndim):
     margins = found[ndim : 2 * ndim]
     assert torch.allclose(margins, 0.25 * DIAMETER * torch.exp(answer[ndim:-1]).clamp(0.04, 4))
     assert torch.allclose(found[-1], 1 / (1 + torch.exp(-answer[-1])))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_without_margins_all_else_means_the_same(ndim):
+    answer = raw(ndim)
+    kept = [*range(ndim), 2 * ndim]
+    found = activate(answer[kept], ndim, DIAMETER)
+    assert torch.equal(found, activate(answer, ndim, DIAMETER)[kept])
+    batch = activate(torch.stack([answer[kept]] * 2), ndim, DIAMETER)
+    assert batch.shape[1] == len(PointMarker().channels(ndim)) == PointMarker().outputs(ndim)
+    assert torch.equal(batch[1], found)
 
 
 @pytest.mark.parametrize("scale", [10.0, 1000.0])

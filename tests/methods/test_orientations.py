@@ -99,6 +99,15 @@ def test_the_mean_is_that_of_turning_by_hand_whatever_the_batch(shape, batch_siz
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_a_network_without_margins_says_the_same_of_all_else(shape):
+    """Its offsets are turned back, and what comes after them is no vector."""
+    made, image, ndim = network(len(shape)), picture(1, *shape), len(shape)
+    kept = [*range(ndim), 2 * ndim]
+    found = asked(lambda images: made(images)[:, kept], image)
+    assert torch.allclose(found, asked(made, image)[kept], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_without_it_the_network_is_asked_once(shape):
     made, image, calls = network(len(shape)), picture(1, *shape), []
 
