@@ -57,7 +57,7 @@ class Scene:
             self.foreground = "f*.tif"
         return self
 
-    def experiment(self, data=None, **method):
+    def experiment(self, data=None, zoom=1.0, **method):
         entry = TrainImage(
             image=str(self.folder / "i*.tif"),
             points=str(self.folder / self.points) if self.points else None,
@@ -66,7 +66,9 @@ class Scene:
         return Experiment(
             data=Data(object_diameter=WIDTH, train=(entry,), **(data or {})),
             method=PointMarker(**method),
-            network=Network(features=2, growth=1, depth=1, head_features=2, object_voxels=WIDTH),
+            network=Network(
+                features=2, growth=1, depth=1, head_features=2, object_voxels=zoom * WIDTH
+            ),
         )
 
     def check(self, **more):
@@ -254,6 +256,34 @@ def test_of_a_large_image_the_middle_is_looked_at(scene, given, monkeypatch):
     assert seen.fit.known == (60 * 60 if scene.ndim == 2 else 24 * 40 * 40)
     assert not {"unmarked", "off-centre", "order"} & set(kinds(check))
     open_parts(scene.experiment())
+
+
+@pytest.mark.parametrize("given", [(), ("points",), ("labels",), ("points", "foreground")])
+@pytest.mark.parametrize("zoom", [0.83, 1.37])
+def test_training_sees_of_a_part_what_the_check_sees_on_any_grid(scene, given, zoom, monkeypatch):
+    image, labels, middles = picture(scene.ndim)
+    points = middles if "points" in given else labels if "labels" in given else None
+    scene.add(image, points, labels > 0 if "foreground" in given else None)
+    monkeypatch.setattr(marker_check, "_EDGE", {2: round(60 * zoom), 3: round(40 * zoom)})
+    (before,) = scene.check(zoom=zoom).looked
+    seen, findings = [], marker_check.findings
+    monkeypatch.setattr(
+        marker_check,
+        "findings",
+        lambda looked, total: seen.extend(looked) or findings(looked, total),
+    )
+    open_parts(scene.experiment(zoom=zoom))
+    (then,) = seen
+    assert before.is_part
+    assert then.is_part
+    for one in (before, then):
+        assert (one.fit.in_background, one.fit.doubled, one.order) == (0, 0, None)
+        assert one.fit.off_centre < 0.15
+        assert one.fit.unmarked <= 1  # a cell that the border of the part cuts near its middle
+    # Cells that the border of the part cuts have a middle in it when it is all there is.
+    is_table = then.origin == "a table"
+    assert then.fit.markers == before.fit.markers if is_table else then.fit.markers > 0
+    assert before.fit.known == pytest.approx(then.fit.known, rel=0.1)
 
 
 def test_exchanged_axes_are_seen_in_the_middle_of_a_large_image(flat, monkeypatch):
