@@ -6,7 +6,7 @@ import torch
 
 from cellulus.data.batches import Batch
 from cellulus.experiment.sections import Experiment, Network, Train
-from cellulus.methods import SpatialEmbedding
+from cellulus.methods import PointMarker, SpatialEmbedding
 from cellulus.pipeline.learning import Learning, make_fabric
 from cellulus.pipeline.model import Card
 
@@ -14,9 +14,9 @@ WIDTH = 8.0
 SMALL = Network(features=3, growth=2, depth=1, head_features=4, object_voxels=WIDTH)
 
 
-def learning(**train):
-    """A training that learns from masks."""
-    method = SpatialEmbedding()
+def learning(method=None, **train):
+    """A training that learns from masks, or from what its method needs."""
+    method = method or SpatialEmbedding()
     settings = {"batch_size": 4, "precision": "fp32", "learning_rate": 0.01} | train
     experiment = Experiment(method=method, network=SMALL, train=Train(**settings))
     card = Card(
@@ -27,19 +27,22 @@ def learning(**train):
 
 
 def batch(size=4, seed=0):
-    """Crops of two boxes each."""
+    """Crops of two boxes each, but for the first, which has one."""
     rng = np.random.default_rng(seed)
     labels = np.zeros((size, 36, 36), np.int32)
-    labels[:, 10:17, 10:18], labels[:, 20:26, 16:25] = 1, 2
+    labels[:, 10:17, 10:18], labels[1:, 20:26, 16:25] = 1, 2
     image = (labels > 0)[:, None] + rng.normal(0, 0.1, (size, 1, 36, 36))
     centres = np.array([[13.5, 14.0], [23.0, 20.5]], np.float32)
-    return Batch(image.astype(np.float32), labels, np.repeat(centres[None], size, axis=0))
+    centres = np.repeat(centres[None], size, axis=0)
+    centres[0, 1] = np.nan
+    return Batch(image.astype(np.float32), labels, centres)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 4, 9])
-def test_a_batch_in_parts_teaches_what_it_teaches_whole(parts):
+@pytest.mark.parametrize("method", [SpatialEmbedding(), PointMarker(size=0.1)])
+def test_a_batch_in_parts_teaches_what_it_teaches_whole(method, parts):
     """Every crop counts as much, however the batch is cut."""
-    whole, split = learning(), learning(accumulate=parts)
+    whole, split = learning(method), learning(method, accumulate=parts)
     for step in range(3):
         losses = [made.step(step, batch(seed=step)) for made in (whole, split)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -52,7 +55,8 @@ def test_a_batch_is_split_into_all_of_its_crops():
     parts = list(made.split(3))
     assert [len(part.image) for part in parts] == [2, 2, 1]
     for field in range(3):
-        assert np.array_equal(np.concatenate([part[field] for part in parts]), made[field])
+        together = np.concatenate([part[field] for part in parts])
+        assert np.array_equal(together, made[field], equal_nan=True)
     bare = list(Batch(made.image).split(2))
     assert [(part.labels, part.centres) for part in bare] == [(None, None)] * 2
 
