@@ -4,24 +4,37 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+import torch
 
 from cellulus.data import writer
 from cellulus.data.masks import IGNORED
-from cellulus.data.points import Points, write_points
+from cellulus.data.points import Points, read_points, write_points
 from cellulus.data.readers import open_volumes
 from cellulus.errors import InputError, MissingError
-from cellulus.experiment.sections import ApplyImage, Data, Experiment, Network, TrainImage
+from cellulus.experiment.sections import (
+    ApplyImage,
+    Data,
+    Experiment,
+    Network,
+    Predict,
+    TrainImage,
+)
 from cellulus.methods import ObjectCentric, PointMarker
 from cellulus.pipeline.marking import given, markers_of
 from cellulus.pipeline.material import fingerprints, open_parts
+from cellulus.pipeline.model import Card, new_network, save
 from cellulus.pipeline.pairing import point_sources
+from cellulus.pipeline.predict import predict
+from cellulus.pipeline.prediction import points_path
 from cellulus.pipeline.samples import Sample, canonical, open_samples, open_training
+from cellulus.pipeline.tiling import Predictor
+from cellulus.runs import Run
 from cellulus.space import VoxelSize
 
 SHAPE = (30, 34)
 
 
-def save(path, value=0, shape=SHAPE):
+def even(path, value=0, shape=SHAPE):
     path.parent.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(path, np.full(shape, value, np.uint8))
     return str(path)
@@ -43,8 +56,8 @@ def samples(path):
 @pytest.fixture
 def folder(tmp_path):
     for number in (1, 2, 10):
-        save(tmp_path / "images" / f"a{number}.tif", number)
-        save(tmp_path / "labels" / f"b{number}.tif", number)
+        even(tmp_path / "images" / f"a{number}.tif", number)
+        even(tmp_path / "labels" / f"b{number}.tif", number)
         (tmp_path / f"b{number}.csv").write_text("never read")
     return tmp_path
 
@@ -92,7 +105,7 @@ def test_what_is_not_there_is_missing(folder, pattern):
 
 def test_labels_of_another_shape_are_all_named(folder):
     for number in (2, 10):
-        save(folder / "labels" / f"b{number}.tif", 1, (30, 33))
+        even(folder / "labels" / f"b{number}.tif", 1, (30, 33))
     with pytest.raises(InputError, match="2 files") as caught:
         of_folder(folder, "labels/*.tif")
     assert "b2.tif" in caught.value.found
@@ -150,7 +163,7 @@ def test_images_to_apply_to_have_points_and_truths(folder):
 
 
 def test_a_foreground_of_another_shape_is_refused(folder):
-    save(folder / "labels" / "b2.tif", 1, (30, 33))
+    even(folder / "labels" / "b2.tif", 1, (30, 33))
     with pytest.raises(InputError, match=r"shape of .*a2\.tif") as caught:
         open_training(experiment(folder, foreground=f"{folder}/labels/*.tif"))
     assert caught.value.where.endswith("b2.tif")
@@ -231,3 +244,43 @@ def test_other_points_and_another_foreground_are_other_data(tmp_path):
         after = fingerprints(parts_of(tmp_path, data, **entry | other))
         changed = {name for name in after if after[name] != before[name]}
         assert changed == {"i foreground", *(["i points"] if other else [])}
+
+
+def predicted(folder, data, *, points=None, resume=False):
+    """Predict with a network that was never trained, and return the points that lie beside."""
+    apply = ApplyImage(image=f"{folder}/i.tif", points=points)
+    network = Network(features=2, growth=1, depth=0, head_features=2, object_voxels=14.0)
+    made = Experiment(
+        data=Data(apply=(apply,), **data), method=PointMarker(), network=network,
+        predict=Predict(empty=0),
+    )  # fmt: skip
+    card = Card(
+        method=made.method, network=network, ndim=2, inputs=1, outputs=3, percentiles=(1.0, 99.8)
+    )
+    if not resume:
+        torch.manual_seed(0)
+        save(folder / "model.pt", new_network(card).state_dict(), card)
+    run = Run.start(folder / "run", made, "", overwrite=True)
+    (path,) = predict(made, run, model=folder / "model.pt", resume=resume)
+    (sample,) = open_samples(made)
+    return read_points(points_path(path), sample.volume).positions.tolist()
+
+
+def test_what_was_predicted_with_other_points_is_not_gone_on_with(tmp_path):
+    """Else those would be decoded with, and not the ones that are given now."""
+    data, first, second = scene(tmp_path), [[30.0, 20.0]], [[30.0, 41.0]]
+    for name, points in (("p", first), ("q", first), ("r", second)):
+        write_points(tmp_path / f"{name}.csv", Points.of(np.array(points)))
+    assert predicted(tmp_path, data, points=f"{tmp_path}/p.csv") == first
+    assert predicted(tmp_path, data, points=f"{tmp_path}/q.csv", resume=True) == first
+    for other in (f"{tmp_path}/r.csv", f"{tmp_path}/f.tif", None):
+        with pytest.raises(InputError, match="points"):
+            predicted(tmp_path, data, points=other, resume=True)
+
+
+def test_points_that_do_not_fit_are_refused_before_the_network_is_asked(tmp_path, monkeypatch):
+    data = scene(tmp_path)
+    write_points(tmp_path / "p.csv", Points.of(np.array([[30.0, 400.0]])))
+    monkeypatch.setattr(Predictor, "__call__", None)
+    with pytest.raises(InputError, match="outside"):
+        predicted(tmp_path, data, points=f"{tmp_path}/p.csv")

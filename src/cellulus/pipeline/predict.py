@@ -12,14 +12,15 @@ import numpy as np
 from cellulus.blocks.crew import Alone, Crew
 from cellulus.blocks.jobs import Job, finish
 from cellulus.data import writer
+from cellulus.data.volume import Volume
 from cellulus.errors import ExistsError
 from cellulus.pipeline import model as models
 from cellulus.pipeline.cap import fit_tile
 from cellulus.pipeline.cuts import Subject
-from cellulus.pipeline.marking import mark
+from cellulus.pipeline.marking import given, mark
 from cellulus.pipeline.prediction import Facts
 from cellulus.pipeline.results import Result, begin, groups, names_of, publish
-from cellulus.pipeline.samples import canonical, common_kind, open_samples
+from cellulus.pipeline.samples import canonical, common_kind, fingerprint, open_samples
 from cellulus.pipeline.statistics import normalisation_of
 from cellulus.pipeline.tiling import Tiling, tiles_of
 from cellulus.progress import Progress, Silent
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellulus.data.normalise import Normalisation
-    from cellulus.experiment.sections import Experiment
+    from cellulus.experiment.sections import Data, Experiment
     from cellulus.pipeline.samples import Sample
     from cellulus.runs import Run
 
@@ -177,7 +178,7 @@ def begin_predictions(  # noqa: PLR0913 - all that predict is told, and one thin
         facts = facts.model_copy(update={"fused": fused})
         tiled = fit_tile(experiment, Subject.of(facts, sample.volume))
         tiles = tiles_of(tiled, Scale(facts.zoom).canonical_shape(facts.shape))
-        spec = _spec(facts, experiment, tiles)
+        spec = _spec(facts, experiment, tiles, sample)
         result = begin(
             sample.volume.name, target, spec,
             resume=resume, overwrite=overwrite, store=experiment.output.store,
@@ -225,7 +226,7 @@ def _look(
     )
 
 
-def _spec(facts: Facts, experiment: Experiment, tiles: Blocks) -> writer.Spec:
+def _spec(facts: Facts, experiment: Experiment, tiles: Blocks, sample: Sample) -> writer.Spec:
     """Return what is written: a chunk per tile and channel, so that each has one writer."""
     space = "zyx"[-len(facts.shape) :]
     size = tuple(v / z for v, z in zip(facts.voxel_size, facts.zoom, strict=True))
@@ -240,18 +241,31 @@ def _spec(facts: Facts, experiment: Experiment, tiles: Blocks) -> writer.Spec:
         chunks=(1, *tiles.core),
         shards=(len(names), *tiles.core),
         channel_names=names,
-        attributes=facts.model_dump(mode="json") | {"predict": _how(experiment, tiles)},
+        attributes=facts.model_dump(mode="json") | {"predict": _how(experiment, tiles, sample)},
         missing=math.nan,
     )
 
 
-def _how(experiment: Experiment, tiles: Blocks) -> dict[str, object]:
-    """Return the settings that a prediction depends on, besides the model."""
+def _how(experiment: Experiment, tiles: Blocks, sample: Sample) -> dict[str, object]:
+    """Return the settings that a prediction, and points beside it, depend on besides the model."""
     method = experiment.method
-    return {
+    how: dict[str, object] = {
         "method": method.model_dump(mode="json", include={"name", *method.asked_with}),
         "seed": experiment.seed,
         "empty": experiment.predict.empty,
         "tta": experiment.predict.tta,
         "tile": list(tiles.core),
     }
+    if method.needs == "points":
+        how["points"] = _origin(sample, experiment.data)
+    return how
+
+
+def _origin(sample: Sample, data: Data) -> str:
+    """Return where the points of an image are from, in short; reads a table, not labels."""
+    if sample.points is None:
+        return f"found, data.marker = {data.marker!r}"
+    if isinstance(sample.points, Volume):
+        return f"labels {fingerprint(sample.points)}"
+    places = given(sample, data).positions
+    return f"table {hashlib.sha256(places.tobytes()).hexdigest()[:16]}"
