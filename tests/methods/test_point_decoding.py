@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from cellulus.errors import InputError
 from cellulus.methods.decoder import Observation
-from cellulus.methods.point_marker.decoding import PointDecoder
+from cellulus.methods.point_marker.decoding import LENIENCE, PointDecoder
 from cellulus.methods.point_marker.settings import PointMarker
 from cellulus.space import blocks
 from drawn_masks import draw
@@ -74,7 +74,7 @@ def owner_of(voxel, seen, centres, method):
     best, nearest = 0, 1.0
     for number, centre in enumerate(centres, start=1):
         away = position + offset - centre
-        squared = (away**2).sum() / (method.margin * WIDTH) ** 2
+        squared = (away**2).sum() / (LENIENCE * method.margin * WIDTH) ** 2
         if (np.abs(position - centre) <= method.patch / 2 * WIDTH).all() and squared < nearest:
             best, nearest = number, squared
     return best
@@ -222,10 +222,10 @@ def test_voxels_that_point_nowhere_are_balls_of_the_margin_around_points(spacing
         away.append(np.sqrt((gaps**2).sum(axis=-1)).T)
     found = decode(seen)[..., -1]
     for here, there, point in zip(away, away[::-1], points, strict=True):
-        mine = (here < 0.4 * WIDTH - 1e-9) & (here < there - 1e-9)
+        mine = (here < LENIENCE * 0.4 * WIDTH - 1e-9) & (here < there - 1e-9)
         assert mine.sum() > 5
         assert (found[mine] == np.rint(point[-1])).all()
-    assert (found[np.minimum(*away) > 0.4 * WIDTH + 1e-9] < 0).all()
+    assert (found[np.minimum(*away) > LENIENCE * 0.4 * WIDTH + 1e-9] < 0).all()
 
 
 def test_whoever_points_at_a_point_from_beyond_its_patch_is_not_its():

@@ -1,6 +1,6 @@
 """From offsets and presence to cells: every voxel goes to the point that it most likely belongs to.
 
-A voxel belongs to the point nearest to where it points, if that is within the margin, the point's
+A voxel belongs to the point nearest to where it points, if that is near enough, the point's
 patch holds the voxel, and there is a cell at all. Of each cell the piece that holds its point is
 kept, or that which comes nearest to it. Points are known beforehand: nothing is surveyed, and a
 cell is named by the voxel of its point.
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from cellulus.methods.point_marker.settings import PointMarker
     from cellulus.space import Region
 
+LENIENCE = 1.5
+"""How far past a point a voxel may point, in margins. Where cells are elongated, or markers off
+their middle, voxels at the rim point short; in training they must learn not to."""
 ROUNDING = 1 + 2.0**-10
 """Offsets are stored with a few digits: one at the bound is none too long."""
 
@@ -101,7 +104,7 @@ class PointDecoder:
         return Claimants(
             anchors=anchors,
             centres=(points[rows] + 0.5) * spacing,
-            margins=np.full(anchors.shape, self.settings.margin * self.object_voxels),
+            margins=np.full(anchors.shape, LENIENCE * self.settings.margin * self.object_voxels),
             seeds=np.ones(len(anchors), np.float32),
             reach=np.full(len(anchors), half),
         )

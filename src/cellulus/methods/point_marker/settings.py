@@ -26,7 +26,7 @@ class PointMarker(MethodSettings):
     patch: float = Field(default=2.5, gt=0, le=4)
     """Edge of the patch around a point that its cell may claim voxels of [object diameter]."""
     margin: float = Field(default=0.4, gt=0, le=1)
-    """A voxel that points so far past a point belongs to it by one half [object diameter]."""
+    """A voxel that points so far past a point claims it by one half [object diameter]."""
     competition: float = Field(default=1.0, ge=0)
     """What it costs to claim what others claim, where a voxel earns 1: lambda of the paper."""
     background: float = Field(default=2.0, ge=0)
