@@ -50,6 +50,24 @@ def test_a_batch_in_parts_teaches_what_it_teaches_whole(method, parts):
         assert torch.allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.parametrize("steepest", [None, 1e-3, 1e3])
+def test_a_step_is_no_steeper_than_the_method_bears(monkeypatch, steepest):
+    def gradient(limit):
+        monkeypatch.setattr(PointMarker, "steepest", limit)
+        made = learning(PointMarker())
+        made.step(0, batch())
+        return torch.cat([weight.grad.flatten() for weight in made.network.parameters()])
+
+    free, bound = gradient(None), gradient(steepest)
+    scale = 1.0 if steepest is None else min(1.0, steepest / float(free.norm()))
+    assert 1e-3 < float(free.norm()) < 1e3
+    assert torch.allclose(bound, scale * free, rtol=1e-3, atol=1e-9)
+
+
+def test_point_markers_are_bound():
+    assert PointMarker.steepest is not None
+
+
 def test_a_batch_is_split_into_all_of_its_crops():
     made = batch(5)
     parts = list(made.split(3))

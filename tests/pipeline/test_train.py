@@ -257,6 +257,19 @@ def test_without_improvement_it_stops_and_stays_stopped(tmp_path, images, monkey
     assert log(run) == before
 
 
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [([0.5, 0.4, 0.6, 0.6, 0.6], 4), ([0.5, 0.4, 0.3, 0.6, 0.6], 0), ([0.5, 0.4, 0.6, 0.6], 0)],
+)
+def test_training_for_nothing_is_told(tmp_path, images, monkeypatch, caplog, losses, told):
+    given, zero = iter(losses), torch.zeros(2)
+    monkeypatch.setattr(module.Learning, "validate", lambda *_: (next(given), zero))
+    trained(tmp_path, experiment(images, steps=2 * len(losses), validate_every=2))
+    said = [record.getMessage() for record in caplog.records if "none better" in record.message]
+    assert said == [f"the best model was found at step {told}, and none better in the 6 steps "
+                    "after it"] * bool(told)  # fmt: skip
+
+
 def test_a_loss_that_is_not_finite_is_an_error_and_no_model(tmp_path, images, monkeypatch):
     monkeypatch.setattr(module.Learning, "validate", lambda *_: (float("nan"), torch.zeros(2)))
     made = experiment(images, steps=4, validate_every=2)

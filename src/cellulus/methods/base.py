@@ -116,6 +116,8 @@ class MethodSettings(Settings):
     """Defaults of the network that are others with this method."""
     has_tta: ClassVar[bool] = False
     """Whether its answers can be averaged over orientations of the image (`predict.tta`)."""
+    steepest: ClassVar[float | None] = None
+    """Norm of a gradient that steeper ones are scaled down to; None takes all as they are."""
     asked_with: ClassVar[tuple[str, ...]] = ()
     """Settings that a prediction depends on: others may change, and it stays what it is."""
 

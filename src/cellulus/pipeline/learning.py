@@ -80,7 +80,7 @@ class Learning:
 
     def __init__(self, experiment: Experiment, card: Card, fabric: Fabric) -> None:
         self.settings, self.seed, self.fabric = experiment.train, experiment.seed, fabric
-        self.parts = parts_of(experiment)
+        self.parts, self.steepest = parts_of(experiment), card.method.steepest
         with torch.random.fork_rng(devices=[]):  # the caller's chance is the caller's
             torch.manual_seed(experiment.seed)
             network = new_network(card)
@@ -111,6 +111,10 @@ class Learning:
             loss = terms["loss"] * (len(part.image) / len(batch.image))
             self.fabric.backward(loss)
             total += float(loss.detach())
+        if self.steepest is not None:
+            self.fabric.clip_gradients(
+                self.network, self.optimiser, max_norm=self.steepest, error_if_nonfinite=False
+            )
         self.optimiser.step()
         return self._mean(total)
 

@@ -7,6 +7,7 @@ the best model, the last one, the state to resume from.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -42,6 +43,10 @@ LOG_EVERY = 10
 """Steps whose mean loss makes one line of the log."""
 SHOWN = 50
 """Steps whose mean loss is shown while it runs."""
+STALE = 3
+"""Validations without a better model that are no accident any more."""
+
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -162,6 +167,16 @@ class _Loop:
         self.progress.finish()
         if is_interrupted():
             raise KeyboardInterrupt
+        self._tell_stale()
+
+    def _tell_stale(self) -> None:
+        """Say if most of the training was for nothing: a network may have stopped to learn."""
+        idle = self.history.stale * self.experiment.train.validate_every
+        if idle >= self.history.step / 2 and self.history.stale >= STALE:
+            _log.warning(
+                "the best model was found at step %d, and none better in the %d steps after it",
+                self.history.step - idle, idle,
+            )  # fmt: skip
 
     def _validate(self, held: Sequence[Batch]) -> None:
         """Measure, and save what there is."""

@@ -18,6 +18,8 @@ class PointMarker(MethodSettings):
     # A voxel must see its cell, and the gap to the next one: a view of 44 voxels.
     network: ClassVar[dict[str, int]] = {"depth": 2, "growth": 2}
     has_tta: ClassVar[bool] = True
+    # Where cells quarrel, a step too far makes all of them give up, and nothing brings them back.
+    steepest: ClassVar[float | None] = 0.5
 
     name: Literal["point_marker"] = "point_marker"
     """Which method this is."""
