@@ -91,8 +91,8 @@ CASES = {
         Train(steps=1000, batch_size=2, validation=0.2, validate_every=250),
         SpatialEmbedding(),
     ),
-    "dsb-points": Case(50, {}, FLAT, Train(steps=1500), PointMarker()),
-    "bbbc050-points": Case(8, EMBRYO, DEEP, Train(steps=800, batch_size=2), PointMarker()),
+    "dsb-points": Case(50, {}, FLAT, Train(steps=1000), PointMarker()),
+    "bbbc050-points": Case(8, EMBRYO, DEEP, Train(steps=600, batch_size=2), PointMarker()),
     "ovule-masks": Case(
         1,
         {"object_diameter": Length(3.1, "um"), "voxel_size": (0.284, 0.127, 0.127)},

@@ -25,7 +25,7 @@ from cellulus.methods import PointMarker
 from cellulus.pipeline import marking
 from cellulus.pipeline.extents import object_width
 from cellulus.pipeline.fuse import fuse
-from cellulus.pipeline.marking import find_foreground, find_points, markers_of, role
+from cellulus.pipeline.marking import find_foreground, find_points, given, markers_of, role
 from cellulus.pipeline.material import open_parts
 from cellulus.pipeline.model import Card, new_network, save
 from cellulus.pipeline.predict import predict
@@ -269,6 +269,19 @@ def test_points_are_found_in_the_channel_that_has_the_role(tmp_path):
         made = experiment(tmp_path, data={"channels": (0, 1), "marker": marker})
         found = find_points(made, opened(made)[1]).positions
         assert len(found) == (count if marker == 0 else len(MIDDLES[2]))
+
+
+def test_a_table_for_a_series_tells_times(tmp_path):
+    series = np.stack([picture(2)[0]] * 2)
+    axes = {"axes": "TYX"}
+    tifffile.imwrite(tmp_path / "image.tif", series, imagej=True, metadata=axes)
+    (tmp_path / "points.csv").write_text("y,x\n5,5\n")
+    made = experiment(tmp_path, points="points.csv")
+    with pytest.raises(InputError, match="a column t, because .* has 2 time points"):
+        [given(sample, made.data) for sample in open_training(made)]
+    (tmp_path / "points.csv").write_text("t,y,x\n0,5,5\n1,7,8\n1,3,3\n")
+    found = [given(sample, made.data).positions.tolist() for sample in open_training(made)]
+    assert found == [[[5, 5]], [[7, 8], [3, 3]]]
 
 
 def test_tables_are_paired_with_images_in_order(tmp_path):

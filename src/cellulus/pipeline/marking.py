@@ -18,7 +18,7 @@ from cellulus.blocks.journal import Journal
 from cellulus.data.annotations import Markers
 from cellulus.data.canonical import Canonical
 from cellulus.data.masks import Masks, survey
-from cellulus.data.points import Points, read_points, write_points
+from cellulus.data.points import Points, read_points, tells_times, write_points
 from cellulus.data.volume import Volume
 from cellulus.errors import InputError
 from cellulus.files import read_arrays, write_arrays
@@ -96,7 +96,16 @@ def given(sample: Sample, data: Data) -> Points:
         return Points(objects.centroids, objects.ids.astype(np.int64))
     if source is None:
         raise TypeError("no points are given for this image")
-    return read_points(source, sample.volume)
+    volume = sample.volume
+    count = volume.array.shape[volume.axes.index("t")] if "t" in volume.axes else 1
+    if count > 1 and not tells_times(source, volume):
+        raise InputError(
+            source,
+            expected=f"a column t, because {volume.path or volume.name} has {count} time points",
+            found="points that do not tell theirs",
+            remedy="add the column: 0 is the first time point",
+        )
+    return read_points(source, volume)
 
 
 def markers_of(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BASE = 620_000_000
 """A process that has imported all that `cellulus run` needs [byte]."""
-CONVOLUTIONS = 1.15
+CONVOLUTIONS = 1.35
 """What convolutions need beside their inputs and outputs, as a factor."""
 MARKED = 64
 """While blobs are looked for in a tile and what lies around it, per voxel [byte]."""

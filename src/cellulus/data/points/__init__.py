@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from cellulus.data.volume import Volume
 
-__all__ = ["Points", "misordered", "read_points", "write_points"]
+__all__ = ["Points", "misordered", "read_points", "tells_times", "write_points"]
 
 LARGEST_ID = 2**53
 """Whole numbers are read as float64, which holds them up to here."""
@@ -98,6 +98,11 @@ def read_points(path: str | Path, volume: Volume) -> Points:
     positions = raw * factors
     _refuse_outside(table, layout, raw, volume)
     return Points(positions, _ids(table, layout))
+
+
+def tells_times(path: str | Path, volume: Volume) -> bool:
+    """Return whether a file says of each point at which time it is; raises as `read_points`."""
+    return recognise(read_table(str(path)), volume)[1].time is not None
 
 
 def write_points(
