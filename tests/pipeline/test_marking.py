@@ -277,7 +277,7 @@ def test_a_table_for_a_series_tells_times(tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", series, imagej=True, metadata=axes)
     (tmp_path / "points.csv").write_text("y,x\n5,5\n")
     made = experiment(tmp_path, points="points.csv")
-    with pytest.raises(InputError, match="a column t, because .* has 2 time points"):
+    with pytest.raises(InputError, match=r"a column t, because .* has 2 time points"):
         [given(sample, made.data) for sample in open_training(made)]
     (tmp_path / "points.csv").write_text("t,y,x\n0,5,5\n1,7,8\n1,3,3\n")
     found = [given(sample, made.data).positions.tolist() for sample in open_training(made)]
