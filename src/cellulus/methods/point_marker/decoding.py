@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellulus.errors import InputError
-from cellulus.methods.bounds import FARTHEST
+from cellulus.methods.bounds import FARTHEST, ROUNDING
 from cellulus.methods.decoder import Objects, Observation
 from cellulus.ops.claimants import Claimants, EmbeddingMap
 from cellulus.ops.claims import assign
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 LENIENCE = 1.5
 """How far past a point a voxel may point, in margins. Where cells are elongated, or markers off
 their middle, voxels at the rim point short; in training they must learn not to."""
-ROUNDING = 1 + 2.0**-10
-"""Offsets are stored with a few digits: one at the bound is none too long."""
 
 
 class PointDecoder:

@@ -6,18 +6,18 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from cellulus.methods.base import Inference, MethodSettings, Objective
+from cellulus.methods.base import Objective
 from cellulus.methods.decoder import Decoder, Reach
+from cellulus.methods.oriented import OrientedSettings
 
 
-class PointMarker(MethodSettings):
+class PointMarker(OrientedSettings):
     """Cells compete for voxels: each has one point, and nobody has drawn its outline."""
 
     needs: ClassVar[Literal["nothing", "points", "masks"]] = "points"
     source: ClassVar[str] = "Ud Din & Yu, Scientific Reports 2021, s41598-021-97604-0"
     # A voxel must see its cell, and the gap to the next one: a view of 44 voxels.
     network: ClassVar[dict[str, int]] = {"depth": 2, "growth": 2}
-    has_tta: ClassVar[bool] = True
     # Where cells quarrel, a step too far makes all of them give up, and nothing brings them back.
     steepest: ClassVar[float | None] = 0.5
 
@@ -51,18 +51,6 @@ class PointMarker(MethodSettings):
         from cellulus.methods.point_marker.objective import CompetitionObjective
 
         return CompetitionObjective(self, object_voxels)
-
-    def views(self, ndim: int, *, tta: bool = False) -> int:
-        """Return the number of orientations."""
-        return 2 ** (ndim + 1) if tta else 1
-
-    def inference(
-        self, object_voxels: float, seed: int, batch_size: int, *, tta: bool = False
-    ) -> Inference:
-        """Return a single answer, or the mean over turns and flips."""
-        from cellulus.methods.orientations import OrientedViews
-
-        return OrientedViews(object_voxels, batch_size, tta=tta)
 
     def reach(self, object_voxels: float) -> Reach:
         """Return how far decoding looks."""

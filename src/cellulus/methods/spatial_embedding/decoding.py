@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellulus.methods.bounds import FARTHEST, MARGINS
+from cellulus.methods.bounds import FARTHEST, MARGINS, ROUNDING
 from cellulus.methods.decoder import Objects, Observation
 from cellulus.methods.spatial_embedding.reach import WIDEST
 from cellulus.ops.claimants import Claimants, EmbeddingMap
@@ -44,8 +44,6 @@ FOREGROUND, SEED = 0.5, 0.9
 """The published thresholds, where none are set or tuned."""
 FOREGROUNDS, SEEDS = (0.2, 0.35, 0.5, 0.65), (0.4, 0.6, 0.75, 0.9)
 """The thresholds that are tried on annotated images."""
-ROUNDING = 1 + 2.0**-10
-"""Offsets are stored with a few digits: one at the bound is none too long."""
 
 
 class SeedDecoder:

@@ -6,20 +6,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from cellulus.methods.base import Inference, MethodSettings, Objective
+from cellulus.methods.base import Objective
 from cellulus.methods.decoder import Decoder, Reach
+from cellulus.methods.oriented import OrientedSettings
 
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 
-class SpatialEmbedding(MethodSettings):
+class SpatialEmbedding(OrientedSettings):
     """Every voxel points at the centre of its object, says how near is near, and where to start."""
 
     needs: ClassVar[Literal["nothing", "points", "masks"]] = "masks"
     source: ClassVar[str] = "Lalit et al., MedIA 2022, arXiv 2101.10033"
     # A voxel must see all of its object to tell where the middle is: a view of 44 voxels.
     network: ClassVar[dict[str, int]] = {"depth": 2, "growth": 2}
-    has_tta: ClassVar[bool] = True
 
     name: Literal["spatial_embedding"] = "spatial_embedding"
     """Which method this is."""
@@ -56,18 +56,6 @@ class SpatialEmbedding(MethodSettings):
         from cellulus.methods.spatial_embedding.objective import SpatialObjective
 
         return SpatialObjective(self, object_voxels)
-
-    def views(self, ndim: int, *, tta: bool = False) -> int:
-        """Return the number of orientations."""
-        return 2 ** (ndim + 1) if tta else 1
-
-    def inference(
-        self, object_voxels: float, seed: int, batch_size: int, *, tta: bool = False
-    ) -> Inference:
-        """Return a single answer, or the mean over turns and flips."""
-        from cellulus.methods.orientations import OrientedViews
-
-        return OrientedViews(object_voxels, batch_size, tta=tta)
 
     def reach(self, object_voxels: float) -> Reach:
         """Return how far surveys and the clean-up look."""
